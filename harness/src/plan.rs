@@ -1,0 +1,216 @@
+//! What will happen, in full, before anything does.
+//!
+//! A [`Plan`] is a pure value: the same scenario and seed give the same plan to the byte. Nothing here
+//! reads a clock, a file or the network. All times are nanoseconds after the start of the load (`t0`).
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of `plan.json`; a reader refuses any other.
+pub const PLAN_SCHEMA_VERSION: u32 = 1;
+
+/// Everything a run will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub schema_version: u32,
+    /// The scenario's name, for example `upgrade` or `must-fail/stop-start`.
+    pub scenario: String,
+    pub description: String,
+    /// Seeds arrivals, request choice and users.
+    pub seed: u64,
+    pub target: TargetPlan,
+    pub load: LoadPlan,
+    /// In order of `at_ns`.
+    pub events: Vec<EventPlan>,
+    /// In the order of the scenario file.
+    pub gates: Vec<Gate>,
+}
+
+/// The server under test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum TargetPlan {
+    /// Our own server, started by the harness.
+    Reference(ReferencePlan),
+    /// Any server, known by its URL; the harness neither starts nor stops it.
+    External(ExternalPlan),
+}
+
+/// How the reference server is laid out and filled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReferencePlan {
+    /// How the server swaps its binary: the word for `[upgrade].strategy`.
+    pub strategy: String,
+    /// Binary of the odd releases; `None` finds or builds `seckill`.
+    pub old: Option<PathBuf>,
+    /// Binary of the even releases; `None` means the same as `old`.
+    pub new: Option<PathBuf>,
+    /// Number of users, ids 1..=users, each with a token of its own.
+    pub users: u32,
+    /// Number of flash-sale events, ids 1..=events, each with one good of the same id.
+    pub sale_events: u32,
+    /// Stock of each good at the start.
+    pub stock: u64,
+    /// Orders that one user may have of one good.
+    pub limit_per_user: u32,
+    /// Settings for `[upgrade]` of the server's file beside the strategy, for example `drain_ms`.
+    pub upgrade: BTreeMap<String, u64>,
+}
+
+/// A server that somebody else started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExternalPlan {
+    /// `http://host:port`, no path. Loopback only, unless the scenario says otherwise.
+    pub url: String,
+    /// Name of the answer's header that tells the process generation, if it has one.
+    pub process_header: Option<String>,
+    /// Name of the answer's header that tells the configuration generation, if it has one.
+    pub config_header: Option<String>,
+}
+
+/// The open-loop load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadPlan {
+    /// Length of the load, warm-up included.
+    pub duration_ns: u64,
+    /// Attempts intended before this time are sent and recorded but not counted.
+    pub warmup_ns: u64,
+    /// An attempt without its whole answer after this long (from the moment it was sent) has failed.
+    pub timeout_ns: u64,
+    /// An answer later than this after the intended time belongs to a brownout.
+    pub slow_ns: u64,
+    /// Attempts in flight at once over all streams; one more is not sent, and reported as unsent.
+    pub in_flight_max: u32,
+    pub streams: Vec<StreamPlan>,
+}
+
+/// One stream of attempts with its own connections and its own figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StreamPlan {
+    pub name: String,
+    pub connection: ConnectionMode,
+    /// Attempts per second.
+    pub rate: f64,
+    pub arrival: Arrival,
+    /// Chosen by weight with the plan's seed.
+    pub requests: Vec<RequestPlan>,
+}
+
+/// How a stream uses connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "mode")]
+pub enum ConnectionMode {
+    /// A new connection for each attempt, closed by the client after the answer.
+    New,
+    /// A pool of `connections` kept alive, opened at the start and used in turn (least recently used
+    /// first). When all are busy a further one is opened: sending never waits for an answer.
+    Reused { connections: u32 },
+}
+
+/// Distribution of the times between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrival {
+    Uniform,
+    Poisson,
+}
+
+/// One kind of request in a stream's mix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestPlan {
+    /// Name in reports, for example `list` or `GET /`.
+    pub name: String,
+    /// Relative frequency, at least 1.
+    pub weight: u32,
+    pub op: Op,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "op")]
+pub enum Op {
+    /// `GET /event/list` of the reference server.
+    List,
+    /// `GET /event/info?id=N` of the reference server, events in turn.
+    Info,
+    /// `POST /orders` of the reference server: a user, an event, a fresh idempotency key.
+    Buy,
+    /// `GET /orders/{id}` of an order acknowledged earlier (an `Info` while there is none).
+    Order,
+    /// Any request to any server.
+    Http {
+        method: String,
+        /// Path and query, starting with `/`.
+        path: String,
+        headers: Vec<(String, String)>,
+        body: String,
+        /// Statuses that count as served; empty means 200 to 399.
+        accept: Vec<u16>,
+    },
+}
+
+/// A planned action during the load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventPlan {
+    /// Unique, for example `upgrade-7`.
+    pub id: String,
+    /// When it is due. Events run one after the other: a late predecessor delays the next.
+    pub at_ns: u64,
+    pub action: Action,
+}
+
+/// What an event does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Action {
+    /// Swap the reference server's binary: next release folder, link switched, upgrade asked for.
+    Upgrade {
+        /// Another binary for this one event instead of the plan's.
+        binary: Option<PathBuf>,
+        /// What the server must answer; `false` means that the upgrade has to be refused or to fail.
+        expect_ok: bool,
+    },
+    /// A shell command (`sh -c`), with its time limit.
+    Exec { command: String, timeout_ms: u64 },
+    /// A signal to the reference server's process, or to the pid in a file.
+    Signal { signal: String, pid_file: Option<PathBuf> },
+}
+
+impl Action {
+    /// The word for reports: `upgrade`, `exec` or `signal`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Upgrade { .. } => "upgrade",
+            Self::Exec { .. } => "exec",
+            Self::Signal { .. } => "signal",
+        }
+    }
+}
+
+/// A limit that the run is held to. Invariants are always held and need no gate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "gate", content = "limit")]
+pub enum Gate {
+    /// Failed attempts, strict: no retry is assumed.
+    FailedMax(u64),
+    /// Availability by request, 0 to 1.
+    AvailabilityMin(f64),
+    /// Sum of the upper bounds of all hard windows, milliseconds.
+    HardDowntimeMsMax(f64),
+    /// Sum of all brownout windows, milliseconds.
+    BrownoutMsMax(f64),
+    /// Latency from the intended time, 99th percentile, milliseconds.
+    LatencyP99MsMax(f64),
+    /// Upgrades that ended `ok`.
+    UpgradesMin(u64),
+    /// Events that did not end as expected.
+    EventsFailedMax(u64),
+    /// Connections of reused streams that the server closed.
+    ClosedByServerMax(u64),
+    /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
+    LatenessP99UsMax(u64),
+    /// Attempts that the generator could not send; beyond it the run is inconclusive.
+    UnsentMax(u64),
+}
