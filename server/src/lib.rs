@@ -1,1 +1,6 @@
-//! Placeholder.
+//! A flash-sale service that takes every kind of hot update while it serves.
+//!
+//! Control plane and data plane meet only at the snapshot; the life of the process (phases, upgrade,
+//! drain) is a third room that neither of them enters.
+
+pub mod lifecycle;

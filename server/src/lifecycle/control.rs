@@ -1,0 +1,57 @@
+//! What the admin side may ask of the process's life, and how it is told the outcome.
+//!
+//! [`Control`] is a cheap handle; the requests are carried out by the one loop in `lifecycle` that owns
+//! the listeners and the connections.
+
+use std::path::PathBuf;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Phase, UpgradeReport};
+
+/// A handle on the process's life.
+#[derive(Debug, Clone)]
+pub struct Control {
+    requests: mpsc::Sender<ControlRequest>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// A request to the loop that owns the process's life.
+#[derive(Debug)]
+pub enum ControlRequest {
+    /// Replace this process by one that runs `binary`.
+    Upgrade {
+        binary: PathBuf,
+        /// Gets the outcome when it is over, a refusal at once.
+        answer: oneshot::Sender<UpgradeReport>,
+    },
+    /// Serve no new connection, finish what is in flight, and stop.
+    Drain,
+}
+
+impl Control {
+    /// A handle and the receiving end for the loop that carries the requests out.
+    #[must_use]
+    pub fn new(phase: watch::Receiver<Phase>) -> (Self, mpsc::Receiver<ControlRequest>) {
+        let (requests, receiver) = mpsc::channel(16);
+        (Self { requests, phase }, receiver)
+    }
+
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Asks for an upgrade and waits until it is over. `None`: the process stopped before it could answer.
+    pub async fn upgrade(&self, binary: PathBuf) -> Option<UpgradeReport> {
+        let (answer, outcome) = oneshot::channel();
+        self.requests.send(ControlRequest::Upgrade { binary, answer }).await.ok()?;
+        outcome.await.ok()
+    }
+
+    /// Asks for an orderly stop. `false`: the process is stopping already.
+    pub async fn drain(&self) -> bool {
+        self.requests.send(ControlRequest::Drain).await.is_ok()
+    }
+}
