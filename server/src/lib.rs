@@ -3,4 +3,20 @@
 //! Control plane and data plane meet only at the snapshot; the life of the process (phases, upgrade,
 //! drain) is a third room that neither of them enters.
 
+pub mod clock;
+pub mod config;
+
+pub mod seckill;
+pub mod state;
+
+pub mod reload;
+
+pub mod secrets;
+pub mod stores;
+
 pub mod lifecycle;
+
+pub mod identity;
+pub mod telemetry;
+
+pub mod http;

@@ -1,0 +1,286 @@
+//! The checked settings, by section of the file, and their defaults.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Checked settings of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file they were read from.
+    pub source: PathBuf,
+    /// SHA-256 of the file's text, in hexadecimal digits; empty when there was no file.
+    pub digest: String,
+    pub global: GlobalSettings,
+    /// Configured, not used by the embedded store.
+    pub mysql: Option<MysqlSettings>,
+    /// Configured, not used by the embedded store.
+    pub redis: Option<RedisSettings>,
+    /// Configured, not used by the embedded store.
+    pub etcd: Option<EtcdSettings>,
+    pub api: ApiSettings,
+    pub admin: AdminSettings,
+    pub auth: AuthSettings,
+    pub store: StoreSettings,
+    pub sale: SaleSettings,
+    pub upgrade: UpgradeSettings,
+    pub limits: Limits,
+}
+
+/// `[global]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalSettings {
+    /// `logLevel`, spelt as the seed spells it.
+    pub log_level: LogLevel,
+    /// File with the process id of the serving process.
+    pub pid: PathBuf,
+}
+
+/// `[mysql]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MysqlSettings {
+    /// `host:port`
+    pub address: String,
+    pub username: String,
+    pub password: Secret,
+    pub database: String,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// `host:port`
+    pub address: String,
+    /// Empty: the server asks for no password.
+    pub auth: Secret,
+}
+
+/// `[etcd]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdSettings {
+    /// `host:port`
+    pub address: String,
+}
+
+/// `[api]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiSettings {
+    pub bind: SocketAddr,
+    /// One user id per line.
+    pub blacklist: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    pub bind: SocketAddr,
+    /// Holds the bearer token of the admin API; created at first start.
+    pub token_file: PathBuf,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// Holds the key that signs the users' tokens; created at first start.
+    pub secret_file: PathBuf,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The database file of the embedded store.
+    pub path: PathBuf,
+}
+
+/// `[sale]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleSettings {
+    /// What is sold, when, and how much of it.
+    pub activities: PathBuf,
+}
+
+/// `[upgrade]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradeSettings {
+    pub strategy: Strategy,
+    /// Unix socket over which the old process passes its descriptors to the new one.
+    pub socket: PathBuf,
+    /// How long the new process may take until it is ready.
+    pub start_timeout: Duration,
+    /// How long the new process must stay alive beside the old one before the swap is final.
+    pub probation: Duration,
+    /// How long requests in flight may take to finish in the old process.
+    pub drain: Duration,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// 0: no limit.
+    pub orders_per_user_per_second: u32,
+    /// A longer request body is refused with 413.
+    pub body_bytes_max: usize,
+    pub connections_max: usize,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// How the process is replaced by another binary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The listening sockets and the live connections are passed on.
+    HandoffLive,
+    /// The listening sockets are passed on; the old process finishes its connections.
+    Handoff,
+    /// The seed's way: both bind the port, the new one signals the old one to stop.
+    Reuseport,
+    /// The old process stops, then the new one starts.
+    StopStart,
+}
+
+/// A password that shows itself to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+// Why each default is what it is stands beside it; the unit is in the name.
+
+/// The seed's value.
+pub(super) const LOG_LEVEL: LogLevel = LogLevel::Info;
+/// The seed's value.
+pub(super) const PID: &str = "./.pid";
+/// The seed's value.
+pub(super) const BLACKLIST: &str = "./blacklist.txt";
+pub(super) const TOKEN_FILE: &str = "./.admin-token";
+pub(super) const SECRET_FILE: &str = "./.token-secret";
+pub(super) const STORE_PATH: &str = "./seckill.db";
+pub(super) const ACTIVITIES: &str = "./activities.json";
+pub(super) const SOCKET: &str = "./.seckill.sock";
+/// Loses nothing and closes nothing, so it is what one gets without asking.
+pub(super) const STRATEGY: Strategy = Strategy::HandoffLive;
+/// Loading a large state takes a second or two; a process that needs more than this hangs.
+pub(super) const START_TIMEOUT_MS: u64 = 10_000;
+/// A program that dies of its first requests does so within a few milliseconds.
+pub(super) const PROBATION_MS: u64 = 50;
+/// The slowest honest request is a slow upload of a few kilobytes.
+pub(super) const DRAIN_MS: u64 = 10_000;
+/// Off: the limit per user and goods already stops a buyer who has bought.
+pub(super) const ORDERS_PER_USER_PER_SECOND: u32 = 0;
+/// An order has about 30 bytes.
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+/// A connection holds about 20 kB.
+pub(super) const CONNECTIONS_MAX: usize = 10_000;
+
+impl Config {
+    /// Settings with every default, for the two addresses that have none.
+    #[must_use]
+    pub fn with_defaults(api: SocketAddr, admin: SocketAddr) -> Self {
+        Self {
+            source: PathBuf::new(),
+            digest: String::new(),
+            global: GlobalSettings { log_level: LOG_LEVEL, pid: PID.into() },
+            mysql: None,
+            redis: None,
+            etcd: None,
+            api: ApiSettings { bind: api, blacklist: BLACKLIST.into() },
+            admin: AdminSettings { bind: admin, token_file: TOKEN_FILE.into() },
+            auth: AuthSettings { secret_file: SECRET_FILE.into() },
+            store: StoreSettings { path: STORE_PATH.into() },
+            sale: SaleSettings { activities: ACTIVITIES.into() },
+            upgrade: UpgradeSettings {
+                strategy: STRATEGY,
+                socket: SOCKET.into(),
+                start_timeout: Duration::from_millis(START_TIMEOUT_MS),
+                probation: Duration::from_millis(PROBATION_MS),
+                drain: Duration::from_millis(DRAIN_MS),
+            },
+            limits: Limits {
+                orders_per_user_per_second: ORDERS_PER_USER_PER_SECOND,
+                body_bytes_max: BODY_BYTES_MAX,
+                connections_max: CONNECTIONS_MAX,
+            },
+        }
+    }
+}
+
+impl Strategy {
+    /// The words of the file and what they mean.
+    pub const WORDS: [(&str, Self); 4] = [
+        ("handoff-live", Self::HandoffLive),
+        ("handoff", Self::Handoff),
+        ("reuseport", Self::Reuseport),
+        ("stop-start", Self::StopStart),
+    ];
+
+    /// The word of the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::HandoffLive => "handoff-live",
+            Self::Handoff => "handoff",
+            Self::Reuseport => "reuseport",
+            Self::StopStart => "stop-start",
+        }
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl LogLevel {
+    /// The words of the file and what they mean. `warning` is how the seed's logger spells it.
+    pub const WORDS: [(&str, Self); 6] = [
+        ("trace", Self::Trace),
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("warn", Self::Warn),
+        ("warning", Self::Warn),
+        ("error", Self::Error),
+    ];
+
+    /// The word of the file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Secret {
+    /// Takes the word out of everybody's sight.
+    #[must_use]
+    pub fn new(word: String) -> Self {
+        Self(word)
+    }
+
+    /// The word itself, for the one who logs in with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}

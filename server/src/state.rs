@@ -1,0 +1,14 @@
+//! What a request may know about the sale: one immutable [`Snapshot`] from its start to its end.
+//!
+//! Many read the [`SnapshotCell`], one writes: only the [`Publisher`] can, there is one of it, and
+//! [`crate::reload`] owns it. Nothing in here reads a file or a clock.
+
+mod activities;
+mod blacklist;
+mod cell;
+
+pub use self::{
+    activities::{Activities, ActivityFaults, Event, Goods, Stock},
+    blacklist::{Blacklist, BlacklistFaults},
+    cell::{Change, Generation, Publisher, Snapshot, SnapshotCell},
+};

@@ -1,0 +1,170 @@
+//! What the process tells about itself: log lines on standard error and the counters of `GET /metrics`.
+//!
+//! No counter is ever reset; a new process starts its own from zero, as Prometheus expects.
+
+use std::{
+    io::IsTerminal as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+use tracing::level_filters::LevelFilter;
+
+use crate::{config::LogLevel, lifecycle::UpgradeOutcome};
+
+/// The counters of the process; whoever causes an event counts it.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Connections taken from a listening socket.
+    pub connections_accepted: Counter,
+    /// Connections taken over from the process before this one.
+    pub connections_adopted: Counter,
+    /// Connections that live on in the process after this one.
+    pub connections_handed_over: Counter,
+    /// Connections cut with a request in flight at the end of the drain time.
+    pub connections_cut: Counter,
+    /// Connections refused because there were `limits.connections_max` already.
+    pub connections_refused: Counter,
+    /// Connections open now.
+    pub connections_open: Gauge,
+    /// Answers of both sides by status; counted by [`crate::http::App`].
+    pub requests: Family<RequestLabels, Counter>,
+    /// Upgrades that this process was asked for, by outcome.
+    pub upgrades: Family<UpgradeLabels, Counter>,
+}
+
+/// Labels of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `public` or `admin`.
+    pub side: &'static str,
+    pub status: u16,
+}
+
+/// Labels of an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UpgradeLabels {
+    /// `ok`, `failed` or `refused`.
+    pub outcome: &'static str,
+}
+
+impl Metrics {
+    /// Counters at zero, all of them registered.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("seckill")),
+            connections_accepted: Counter::default(),
+            connections_adopted: Counter::default(),
+            connections_handed_over: Counter::default(),
+            connections_cut: Counter::default(),
+            connections_refused: Counter::default(),
+            connections_open: Gauge::default(),
+            requests: Family::default(),
+            upgrades: Family::default(),
+        };
+        let of = |name, help, counter: &Counter| metrics.register(name, help, counter.clone());
+        of(
+            "connections_accepted",
+            "Connections taken from a listening socket",
+            &metrics.connections_accepted,
+        );
+        of(
+            "connections_adopted",
+            "Connections taken over from the process before",
+            &metrics.connections_adopted,
+        );
+        of(
+            "connections_handed_over",
+            "Connections that live on in the process after",
+            &metrics.connections_handed_over,
+        );
+        of("connections_cut", "Connections cut at the end of the drain time", &metrics.connections_cut);
+        of("connections_refused", "Connections over limits.connections_max", &metrics.connections_refused);
+        metrics.register("connections_open", "Connections open now", metrics.connections_open.clone());
+        metrics.register("requests", "Answers by side and status", metrics.requests.clone());
+        metrics.register("upgrades", "Upgrades by outcome", metrics.upgrades.clone());
+        metrics
+    }
+
+    /// Adds a metric that somebody else counts. `name` is without prefix and without `_total`.
+    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
+        self.registry().register(name, help, metric);
+    }
+
+    /// Counts the outcome of an upgrade.
+    pub fn count_upgrade(&self, outcome: UpgradeOutcome) {
+        let outcome = match outcome {
+            UpgradeOutcome::Ok => "ok",
+            UpgradeOutcome::Failed => "failed",
+            UpgradeOutcome::Refused => "refused",
+        };
+        self.upgrades.get_or_create(&UpgradeLabels { outcome }).inc();
+    }
+
+    /// All of them in the OpenMetrics text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry()).expect("writing into a string must succeed");
+        text
+    }
+
+    /// The lock is held by registrations at start and by readers of `GET /metrics`, never by a counter.
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Sends log lines of `level` and graver to standard error, from now on. A second call changes nothing.
+pub fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+    };
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .finish();
+    // The only error is that there is a subscriber already, which then stays.
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("the log is set up already");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_events_show_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.connections_accepted.inc();
+        metrics.count_upgrade(UpgradeOutcome::Failed);
+        metrics.requests.get_or_create(&RequestLabels { side: "public", status: 201 }).inc_by(3);
+        let text = metrics.text();
+        for line in [
+            "seckill_connections_accepted_total 1",
+            "seckill_upgrades_total{outcome=\"failed\"} 1",
+            "seckill_requests_total{side=\"public\",status=\"201\"} 3",
+            "seckill_connections_cut_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+}
