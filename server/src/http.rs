@@ -16,10 +16,20 @@ use crate::{
 };
 
 /// The listening side on which a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Side {
     Public,
     Admin,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        })
+    }
 }
 
 /// What the API is made of.
@@ -59,6 +69,12 @@ impl App {
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
         response
+    }
+
+    /// The generation of the configuration that is served now.
+    #[must_use]
+    pub fn config_generation(&self) -> crate::state::Generation {
+        self.parts.snapshots.load().generation
     }
 
     /// The counters of this process.

@@ -14,6 +14,8 @@ pub mod reload;
 pub mod secrets;
 pub mod stores;
 
+pub mod tasks;
+
 pub mod lifecycle;
 
 pub mod identity;

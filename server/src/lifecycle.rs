@@ -1,7 +1,23 @@
 //! The life of the process: its phases, its listeners and connections, and how another binary takes over.
 
+mod channel;
+mod connection;
+mod connections;
 mod control;
+mod gate;
+mod life;
+mod listeners;
+mod main_loop;
+mod message;
+mod newcomer;
+mod pid_file;
+mod predecessor;
+mod probe;
 mod report;
+mod signals;
+mod start;
+mod successor;
+mod transfer;
 
 use std::fmt;
 
@@ -10,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     control::{Control, ControlRequest},
     report::{ConnectionCounts, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport},
+    start::{Error, serve},
 };
 
 /// Where the process is in its life. Announced only after the handlers of the phase are installed.

@@ -58,12 +58,12 @@ pub enum Error {
 }
 
 impl Reload {
-    /// Reads the files that `config` names and makes generation 1 of them. A file that is not there
+    /// Reads the files that `config` names and makes generation `first` of them. A file that is not there
     /// counts as an empty list, with a warning in the log.
     ///
     /// # Errors
     /// A file cannot be read or has faults.
-    pub fn start(config: &Config) -> Result<Self, Error> {
+    pub fn start(config: &Config, first: Generation) -> Result<Self, Error> {
         let path = &config.api.blacklist;
         let blacklist = match read(path, "nobody is blacklisted")? {
             Some(text) => parse_blacklist(&text, &path.display().to_string())?,
@@ -74,7 +74,7 @@ impl Reload {
             Some(text) => parse_activities(&text, &path.display().to_string())?,
             None => Arc::default(),
         };
-        let (cell, publisher) = SnapshotCell::new(blacklist, activities, "start", clock::now());
+        let (cell, publisher) = SnapshotCell::new(blacklist, activities, first, "start", clock::now());
         Ok(Self { cell, publisher })
     }
 

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// Checked settings of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -132,7 +134,8 @@ pub enum LogLevel {
 }
 
 /// How the process is replaced by another binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// The listening sockets and the live connections are passed on.
     HandoffLive,

@@ -20,6 +20,11 @@ const HISTORY_MAX: usize = 32;
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
+impl Generation {
+    /// That of a process without predecessor.
+    pub const FIRST: Self = Self(1);
+}
+
 /// Everything that may change while the process serves.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -55,15 +60,15 @@ pub struct Change {
 }
 
 impl SnapshotCell {
-    /// A cell with generation 1 in it, and its publisher.
+    /// A cell with its first snapshot in it, and its publisher.
     #[must_use]
     pub fn new(
         blacklist: Arc<Blacklist>,
         activities: Arc<Activities>,
+        generation: Generation,
         origin: &str,
         at: Timestamp,
     ) -> (Arc<Self>, Publisher) {
-        let generation = Generation(1);
         let first = Snapshot { generation, blacklist, activities };
         let change = Change { at, origin: origin.to_owned(), generation, refused: None };
         let cell = Arc::new(Self {

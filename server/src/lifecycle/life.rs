@@ -1,0 +1,230 @@
+//! What this process holds while it serves, and the few moves that a swap makes with it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport,
+    channel::{self, Channel, ControlSocket},
+    connections::{Connections, Directive, Parcel},
+    listeners::{Accepting, Diversion, Listener},
+    message::{Message, Welcome},
+};
+use crate::{
+    config::{Config, Strategy},
+    http::{App, Side},
+};
+
+/// The process while it serves.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) config: Arc<Config>,
+    pub(super) identity: ProcessIdentity,
+    pub(super) connections: Arc<Connections>,
+    pub(super) control: ControlSocket,
+    pub(super) diversion: Diversion,
+    /// Where connections come out when they move.
+    pub(super) parcels: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parcel>>,
+    app: Arc<App>,
+    phase: watch::Sender<Phase>,
+    listeners: Mutex<Vec<Listener>>,
+    accepting: Mutex<Option<Accepting>>,
+    /// A successor serves: nothing may stop the handover any more.
+    committed: watch::Sender<bool>,
+}
+
+impl Life {
+    pub(super) fn new(
+        config: Arc<Config>,
+        identity: ProcessIdentity,
+        app: Arc<App>,
+        control: ControlSocket,
+        listeners: Vec<Listener>,
+        phase: watch::Sender<Phase>,
+    ) -> Arc<Self> {
+        let (connections, parcels) = Connections::new(Arc::clone(&app), config.limits.body_bytes_max);
+        Arc::new(Self {
+            config,
+            identity,
+            connections: Arc::new(connections),
+            control,
+            diversion: Diversion::default(),
+            parcels: tokio::sync::Mutex::new(parcels),
+            app,
+            phase,
+            listeners: Mutex::new(listeners),
+            accepting: Mutex::default(),
+            committed: watch::Sender::new(false),
+        })
+    }
+
+    /// Announces where the process is in its life.
+    pub(super) fn phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+        tracing::info!(%phase, process = %self.identity.process, "phase");
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        *self.phase.borrow() == Phase::Ready
+    }
+
+    /// Accepts from every listener, unless that goes on already.
+    pub(super) fn accept(&self) -> io::Result<()> {
+        let mut accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        if accepting.is_none() {
+            let limit = u32::try_from(self.config.limits.connections_max).unwrap_or(u32::MAX);
+            *accepting =
+                Some(Accepting::start(&self.listeners(), &self.connections, limit, &self.diversion)?);
+        }
+        Ok(())
+    }
+
+    /// Accepts no more; the listeners stay open.
+    pub(super) async fn stop_accepting(&self) {
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(accepting) = accepting {
+            accepting.stop().await;
+        }
+    }
+
+    /// Accepts no more and closes the listeners: what waits in their queues is reset by the kernel.
+    pub(super) async fn close_listeners(&self) {
+        self.stop_accepting().await;
+        self.listeners().clear();
+    }
+
+    /// Serves on after a swap that failed.
+    pub(super) fn serve_again(&self) -> io::Result<()> {
+        // A successor that could still accept is gone by now, so a fresh bind cannot meet it.
+        if self.listeners().is_empty() {
+            *self.listeners() = bind(&self.config, self.config.upgrade.strategy, Vec::new())?;
+        }
+        self.accept()?;
+        self.connections.direct(Directive::Serve);
+        self.committed.send_replace(false);
+        if !self.is_ready() {
+            self.phase(Phase::Ready);
+        }
+        Ok(())
+    }
+
+    /// From now on the successor serves.
+    pub(super) fn commit(&self) {
+        self.committed.send_replace(true);
+    }
+
+    pub(super) fn committed(&self) -> bool {
+        *self.committed.borrow()
+    }
+
+    /// Waits for the next process that reports at the control socket. Once a successor serves, such a
+    /// process is the successor's to hear, so it is left in the queue.
+    pub(super) async fn next_arrival(&self) -> io::Result<Channel> {
+        let mut committed = self.committed.subscribe();
+        loop {
+            // The sender is ours, so no wait can fail.
+            _ = committed.wait_for(|committed| !committed).await;
+            tokio::select! {
+                biased;
+                _ = committed.wait_for(|committed| *committed) => {}
+                arrival = self.control.accept() => return arrival,
+            }
+        }
+    }
+
+    /// Answers a greeting; returns how many listening sockets went along.
+    pub(super) async fn welcome(
+        &self,
+        channel: &Channel,
+        strategy: Strategy,
+        shares: bool,
+        stderr: bool,
+    ) -> Result<u32, channel::Error> {
+        let mut sides = Vec::new();
+        let mut descriptors: Vec<OwnedFd> = vec![self.control.as_fd().try_clone_to_owned()?];
+        if stderr {
+            descriptors.push(io::stderr().as_fd().try_clone_to_owned()?);
+        }
+        if shares {
+            for listener in self.listeners().iter() {
+                sides.push(listener.side);
+                descriptors.push(listener.as_fd().try_clone_to_owned()?);
+            }
+        }
+        let sockets = u32::try_from(sides.len()).unwrap_or(u32::MAX);
+        let message = Message::Welcome(Welcome {
+            strategy,
+            process: self.identity.process.next(),
+            config_generation: self.app.config_generation().0,
+            stderr,
+            listeners: sides,
+        });
+        let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        channel.send(&message, &[], &descriptors).await?;
+        Ok(sockets)
+    }
+
+    /// Where a client on this machine reaches the public side.
+    pub(super) fn probe_address(&self) -> Option<SocketAddr> {
+        self.listeners().iter().find(|listener| listener.side == Side::Public).map(Listener::reachable)
+    }
+
+    /// Counts and logs the outcome of an upgrade.
+    pub(super) fn note(&self, report: &UpgradeReport) {
+        self.app.metrics().count_upgrade(report.outcome);
+        match (&report.outcome, &report.error) {
+            (UpgradeOutcome::Ok, _) | (_, None) => tracing::info!(
+                strategy = report.strategy,
+                new = ?report.new,
+                connections = ?report.connections,
+                total_ms = report.phases_ms.total,
+                "replaced"
+            ),
+            (_, Some(error)) => tracing::error!(
+                strategy = report.strategy,
+                step = error.step,
+                kind = error.kind,
+                detail = error.detail,
+                stderr = error.stderr,
+                "the upgrade failed, this process serves on"
+            ),
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The listeners that `config` asks for: inherited where one fits, else bound.
+///
+/// # Errors
+/// When an address cannot be bound; the message names it.
+pub(super) fn bind(
+    config: &Config,
+    strategy: Strategy,
+    mut inherited: Vec<Listener>,
+) -> io::Result<Vec<Listener>> {
+    [(Side::Public, config.api.bind), (Side::Admin, config.admin.bind)]
+        .into_iter()
+        .map(|(side, address)| {
+            // Port 0 means any, so what the predecessor was given fits.
+            let fits = |listener: &Listener| {
+                listener.side == side
+                    && (listener.address == address
+                        || (address.port() == 0 && listener.address.ip() == address.ip()))
+            };
+            if let Some(index) = inherited.iter().position(fits) {
+                return Ok(inherited.swap_remove(index));
+            }
+            Listener::bind(side, address, strategy == Strategy::Reuseport)
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}")))
+        })
+        .collect()
+}

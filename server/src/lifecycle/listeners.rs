@@ -1,0 +1,167 @@
+//! The listening sockets: bound by us or inherited, accepted from, and handed on.
+//!
+//! Invariant: a listening socket that another process shares is only ever closed, never shut down:
+//! `shutdown(2)` works on the socket itself and would silence it for every process that holds it.
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpStream, sync::oneshot, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::connections::Connections;
+use crate::{http::Side, tasks::Tasks};
+
+/// Connections that the kernel may keep for us before they are accepted. The kernel caps it at
+/// `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Pause after a failed accept. It fails when descriptors run out, and trying again at once burns the
+/// processor time that would free some.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// One listening socket with its purpose.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) side: Side,
+    pub(super) address: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Listener {
+    /// Binds `address`; `shared_port`: other processes may bind it at the same time (`SO_REUSEPORT`).
+    ///
+    /// # Errors
+    /// Those of `socket(2)`, `bind(2)` and `listen(2)`; an address in use is the usual one.
+    pub(super) fn bind(side: Side, address: SocketAddr, shared_port: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(shared_port)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Self::from_socket(side, socket.into())
+    }
+
+    /// Takes a listening socket that another process handed over.
+    ///
+    /// # Errors
+    /// When the descriptor is no listening TCP socket.
+    pub(super) fn inherited(side: Side, socket: OwnedFd) -> io::Result<Self> {
+        if !rustix::net::sockopt::socket_acceptconn(&socket)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the inherited socket does not listen"));
+        }
+        Self::from_socket(side, TcpListener::from(socket))
+    }
+
+    fn from_socket(side: Side, socket: TcpListener) -> io::Result<Self> {
+        Ok(Self { side, address: socket.local_addr()?, socket })
+    }
+
+    /// Where a client on this machine reaches it.
+    pub(super) fn reachable(&self) -> SocketAddr {
+        let mut address = self.address;
+        match address {
+            SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+        }
+        address
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Where an accepted connection of a known client goes instead of being served.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Diversion(Arc<Mutex<Option<(SocketAddr, oneshot::Sender<TcpStream>)>>>);
+
+impl Diversion {
+    /// The next connection that comes from `client` is given out here.
+    pub(super) fn expect(&self, client: SocketAddr) -> oneshot::Receiver<TcpStream> {
+        let (sender, receiver) = oneshot::channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, sender));
+        receiver
+    }
+
+    /// Gives the stream back unless it is the expected one.
+    fn pass(&self, stream: TcpStream, client: SocketAddr) -> Option<TcpStream> {
+        let mut expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match expected.take_if(|(address, _)| *address == client) {
+            Some((_, taker)) => taker.send(stream).err(),
+            None => Some(stream),
+        }
+    }
+}
+
+/// Accepting from a set of listeners, until it is stopped.
+#[derive(Debug)]
+pub(super) struct Accepting {
+    stop: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Accepting {
+    /// Starts to accept from every listener.
+    ///
+    /// # Errors
+    /// When a descriptor cannot be duplicated or registered, that is, when there are none left.
+    pub(super) fn start(
+        listeners: &[Listener],
+        connections: &Arc<Connections>,
+        connections_max: u32,
+        diversion: &Diversion,
+    ) -> io::Result<Self> {
+        let accepting = Self { stop: CancellationToken::new(), tasks: Tasks::default() };
+        for listener in listeners {
+            // The duplicate is closed when accepting stops, the listener stays open for the successor.
+            let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
+            let accept =
+                accept(socket, listener.side, Arc::clone(connections), connections_max, diversion.clone());
+            let stop = accepting.stop.clone();
+            drop(accepting.tasks.spawn(async move { stop.run_until_cancelled(accept).await }));
+        }
+        Ok(accepting)
+    }
+
+    /// Stops and waits until no accepted connection is on its way.
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        // Accepting has no long step, so this ends at once; the limit only keeps a bug from hanging us.
+        self.tasks.finish(Duration::from_secs(1)).await;
+    }
+}
+
+async fn accept(
+    socket: tokio::net::TcpListener,
+    side: Side,
+    connections: Arc<Connections>,
+    connections_max: u32,
+    diversion: Diversion,
+) {
+    loop {
+        connections.below(connections_max).await;
+        match socket.accept().await {
+            Ok((stream, client)) => {
+                if let Some(stream) = diversion.pass(stream, client) {
+                    connections.serve(stream, Bytes::new(), side);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, %side, "accept failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The one loop that decides over the process's life: it reads every request, greeting and signal in turn.
+//!
+//! One swap at a time: a second request is refused while one goes on. What is asked while this process is
+//! still being handed things by its own predecessor waits until that is over, which is soon and bounded.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    ConnectionCounts, ControlRequest, Phase, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport,
+    channel::Channel,
+    connections::Directive,
+    life::Life,
+    message::{Hello, Message},
+    predecessor::{self, Turn},
+    signals::{Request, Signals},
+    successor::{Cause, Inbox, Swap},
+};
+use crate::{config, config::Strategy, tasks::Tasks};
+
+/// How long a process may take to say who it is after it has connected.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Greetings that may wait for the loop.
+const GREETINGS_MAX: usize = 4;
+
+/// Runs until the process is replaced, or told to stop and has stopped.
+pub(super) async fn run(
+    life: &Arc<Life>,
+    mut requests: mpsc::Receiver<ControlRequest>,
+    predecessor: Option<Channel>,
+    mut signals: Signals,
+) {
+    let tasks = Tasks::default();
+    let mut inheritance: Option<Pin<Box<dyn Future<Output = ()> + Send>>> =
+        predecessor.map(|channel| Box::pin(inherit(Arc::clone(life), channel)) as _);
+    let mut greetings = None;
+    let mut swap: Option<Going> = None;
+    loop {
+        if inheritance.is_none() && greetings.is_none() {
+            // Only now the control socket is ours alone.
+            greetings = Some(greet(life, &tasks));
+        }
+        tokio::select! {
+            biased;
+            signal = signals.next() => match signal {
+                Request::TellPending => tell_pending(life, &tasks),
+                Request::Stop => match &swap {
+                    Some(going) if going.strategy == Strategy::Reuseport && !life.committed() => {
+                        going.retired.notify_one();
+                    }
+                    Some(_) if life.committed() => {
+                        tracing::info!("a signal came while the successor takes over; it is left to finish");
+                    }
+                    _ => {
+                        drop(swap.take());
+                        return stop(life, &mut signals).await;
+                    }
+                },
+            },
+            () = finished(&mut inheritance) => inheritance = None,
+            replaced = over(&mut swap) => {
+                swap = None;
+                if replaced {
+                    return;
+                }
+            }
+            request = requests.recv(), if inheritance.is_none() => match request {
+                Some(ControlRequest::Upgrade { answer, .. }) if swap.is_some() => refuse(life, answer),
+                Some(ControlRequest::Upgrade { binary, answer }) => {
+                    swap = Some(Going::start(life, Cause::Asked { binary, answer }));
+                }
+                // A swap that goes on ends this process anyway, or fails and can be drained then.
+                Some(ControlRequest::Drain) if swap.is_some() => {
+                    tracing::warn!("a drain was asked for during an upgrade and is left to it");
+                }
+                Some(ControlRequest::Drain) | None => return stop(life, &mut signals).await,
+            },
+            Some((hello, channel)) = greeted(&mut greetings) => match &swap {
+                Some(going) if hello.ticket.as_deref() == Some(going.ticket.as_str()) => {
+                    // The swap that waits for it reads at once; a second greeting with its ticket is turned away.
+                    _ = going.arrivals.try_send((hello, channel));
+                }
+                Some(_) => turn_away(&tasks, channel, "an upgrade is going on; try again when it is over"),
+                None if hello.ticket.is_some() => {
+                    turn_away(&tasks, channel, "the upgrade that started this process is over");
+                }
+                None => swap = Some(Going::start(life, Cause::Arrived { hello, channel })),
+            },
+        }
+    }
+}
+
+/// A swap in progress, as the loop sees it.
+struct Going {
+    swap: Pin<Box<dyn Future<Output = bool> + Send>>,
+    ticket: String,
+    arrivals: mpsc::Sender<(Hello, Channel)>,
+    retired: Arc<Notify>,
+    strategy: Strategy,
+}
+
+impl Going {
+    fn start(life: &Arc<Life>, cause: Cause) -> Self {
+        let ticket = ticket();
+        let (arrivals, receiver) = mpsc::channel(1);
+        let retired = Arc::new(Notify::new());
+        let strategy = match &cause {
+            Cause::Asked { .. } => life.config.upgrade.strategy,
+            Cause::Arrived { hello, .. } => hello.strategy,
+        };
+        let inbox = Inbox { arrivals: receiver, retired: Arc::clone(&retired) };
+        let swap = Box::pin(Swap::new(Arc::clone(life), inbox, ticket.clone()).run(cause));
+        Self { swap, ticket, arrivals, retired, strategy }
+    }
+}
+
+/// A word that only the process started by this swap knows.
+fn ticket() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+async fn over(swap: &mut Option<Going>) -> bool {
+    match swap {
+        Some(going) => going.swap.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished(task: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    match task {
+        Some(task) => task.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn greeted(greetings: &mut Option<mpsc::Receiver<(Hello, Channel)>>) -> Option<(Hello, Channel)> {
+    match greetings {
+        Some(greetings) => greetings.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves the connections that the predecessor still sends.
+async fn inherit(life: Arc<Life>, channel: Channel) {
+    match predecessor::adopt(&channel, &life.connections).await {
+        Ok(Turn::Done) => tracing::info!("everything is handed over"),
+        Ok(Turn::Gone) => tracing::warn!("the old process ended before everything was handed over"),
+        Ok(turn) => tracing::error!(?turn, "the old process lost its way"),
+        Err(error) => tracing::error!(%error, "the handover broke off"),
+    }
+}
+
+/// Listens for processes that want to take over, and reads their greetings.
+fn greet(life: &Arc<Life>, tasks: &Tasks) -> mpsc::Receiver<(Hello, Channel)> {
+    let (sender, receiver) = mpsc::channel(GREETINGS_MAX);
+    let (life, inner) = (Arc::clone(life), tasks.clone());
+    drop(tasks.spawn(async move {
+        loop {
+            let channel = match life.next_arrival().await {
+                Ok(channel) => channel,
+                Err(error) => {
+                    tracing::warn!(%error, "a process at the control socket was turned away");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            let sender = sender.clone();
+            drop(inner.spawn(async move {
+                match timeout(GREETING_TIMEOUT, channel.receive()).await {
+                    Ok(Ok(received)) => match received.message {
+                        // The loop ends only with the process.
+                        Message::Hello(hello) => _ = sender.send((hello, channel)).await,
+                        other => tracing::warn!(?other, "not a greeting"),
+                    },
+                    Ok(Err(error)) => tracing::warn!(%error, "no greeting came"),
+                    Err(_) => tracing::warn!("no greeting came in time"),
+                }
+            }));
+        }
+    }));
+    receiver
+}
+
+fn turn_away(tasks: &Tasks, channel: Channel, reason: &str) {
+    let refusal = Message::Refuse { reason: reason.to_owned() };
+    drop(tasks.spawn(async move {
+        // A process that does not wait for its refusal has no need of it.
+        _ = channel.send(&refusal, &[], &[]).await;
+    }));
+}
+
+/// Answers a request for a second upgrade at once.
+fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
+    let report = UpgradeReport {
+        outcome: UpgradeOutcome::Refused,
+        strategy: life.config.upgrade.strategy.to_string(),
+        old: life.identity.clone(),
+        new: None,
+        sockets: 0,
+        connections: ConnectionCounts::default(),
+        phases_ms: PhaseTimes::default(),
+        error: Some(UpgradeError {
+            step: "start".to_owned(),
+            kind: "busy".to_owned(),
+            detail: "an upgrade is going on; ask again when it is over".to_owned(),
+            stderr: String::new(),
+        }),
+    };
+    life.note(&report);
+    // Whoever asked may have gone.
+    _ = answer.send(report);
+}
+
+/// An orderly stop: no new connections, the requests in flight are finished, the rest is cut in time.
+async fn stop(life: &Life, signals: &mut Signals) {
+    life.phase(Phase::Draining);
+    life.close_listeners().await;
+    life.connections.direct(Directive::Close);
+    let again = async { while signals.next().await != Request::Stop {} };
+    tokio::select! {
+        () = life.connections.gone(life.config.upgrade.drain) => {}
+        () = again => tracing::warn!("told twice: what is in flight is cut"),
+    }
+    let ended = life.connections.ended();
+    tracing::info!(finished = ended.finished, closed = ended.closed, cut = ended.cut, "drained");
+}
+
+/// Compares the settings in use with the file, and tells what an upgrade or a restart would change.
+fn tell_pending(life: &Life, tasks: &Tasks) {
+    let loaded = Arc::clone(&life.config);
+    drop(tasks.spawn_blocking(move || match config::load(&loaded.source) {
+        Ok(now) => {
+            for change in config::pending(&loaded, &now) {
+                tracing::warn!(key = change.key, needs = %change.needs, "changed in the file, not in use");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the configuration file has faults and is not used"),
+    }));
+}

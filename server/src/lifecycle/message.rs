@@ -1,0 +1,88 @@
+//! What the old and the new process say to each other while one takes over from the other.
+//!
+//! ```text
+//! new                                         old
+//!  | -- Hello --------------------------------> |   who I am, which protocol I speak
+//!  | <------- Welcome + control, listeners ---- |   or Refuse with the reason
+//!  |   loads its state                          |
+//!  | -- Ready --------------------------------> |   or Failed with the reason
+//!  | <------- Connection (the old one's own) -- |   probe: a request through the listener, answered
+//!  | -- Adopted ------------------------------> |   by the new process, seen by the old one
+//!  |                                            |   probation: does it stay alive?
+//!  | <------- Commit -------------------------- |
+//!  |   accepts                                  |
+//!  | -- Committed ----------------------------> |   stops to accept
+//!  | <------- Connection + socket ------------- |   as each comes to a boundary
+//!  | -- Adopted ------------------------------> |   only now the old one lets go of its copy
+//!  | <------- Done ---------------------------- |   and ends
+//! ```
+//!
+//! Until `Commit` only the old process accepts, so a new one that dies before it takes nothing along.
+
+use serde::{Deserialize, Serialize};
+
+use super::ProcessGeneration;
+use crate::{config::Strategy, http::Side};
+
+/// Raised whenever an old and a new process could misunderstand each other; they refuse then.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// One message; descriptors and raw bytes travel beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub(super) enum Message {
+    Hello(Hello),
+    /// Descriptors: the control socket, standard error if `stderr`, then a listener for each of `listeners`.
+    Welcome(Welcome),
+    /// The old process serves on; the new one has to go.
+    Refuse {
+        reason: String,
+    },
+    /// The new process has loaded its state and holds its listeners.
+    Ready,
+    /// The new process cannot serve.
+    Failed {
+        detail: String,
+    },
+    /// Serve from now on.
+    Commit,
+    /// I accept connections.
+    Committed,
+    /// A connection. Bytes: what was read of it and not used. Descriptor: its socket.
+    Connection {
+        id: u64,
+        side: Side,
+    },
+    /// The connections up to this one are served here.
+    Adopted {
+        through: u64,
+    },
+    /// Everything is yours.
+    Done,
+}
+
+/// The new process's greeting. Fields may be added, never removed: it is read before the protocols are
+/// compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) protocol: u32,
+    pub(super) pid: u32,
+    /// Release label.
+    pub(super) version: String,
+    /// What its configuration asks for; decides when nobody asked the old process for an upgrade.
+    pub(super) strategy: Strategy,
+    /// Proof that the old process started it.
+    pub(super) ticket: Option<String>,
+}
+
+/// The old process's answer to a greeting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    pub(super) strategy: Strategy,
+    /// The new process's generation.
+    pub(super) process: ProcessGeneration,
+    /// The last generation of the configuration that the old process served.
+    pub(super) config_generation: u64,
+    pub(super) stderr: bool,
+    pub(super) listeners: Vec<Side>,
+}

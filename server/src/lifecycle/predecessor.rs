@@ -1,0 +1,160 @@
+//! The new process's side of taking over: greets the old one, takes its sockets, later its connections.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::{
+    channel::{self, Channel, ControlSocket, Received},
+    connections::Connections,
+    listeners::Listener,
+    message::{Hello, Message, PROTOCOL, Welcome},
+};
+use crate::config::Strategy;
+
+/// Environment variable with the ticket that an upgrade gives to the process it starts.
+pub(super) const TICKET_VARIABLE: &str = "SECKILL_UPGRADE_TICKET";
+
+/// Why this process cannot take over.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("reach the process that serves now at {0}")]
+    Connect(String, #[source] io::Error),
+    #[error("talk to the process that serves now")]
+    Channel(#[from] channel::Error),
+    #[error("take over: the process that serves now refuses: {0}")]
+    Refused(String),
+    #[error("take over: the process that serves now does not answer; is it stopped?")]
+    Silent,
+    #[error("take over: {0}")]
+    Protocol(String),
+    #[error("use an inherited socket")]
+    Socket(#[source] io::Error),
+}
+
+/// A process that serves and has agreed to be replaced by this one.
+#[derive(Debug)]
+pub(super) struct Predecessor {
+    pub(super) channel: Channel,
+    pub(super) welcome: Welcome,
+    pub(super) control: ControlSocket,
+    pub(super) listeners: Vec<Listener>,
+}
+
+impl Predecessor {
+    /// Greets the process that serves now and waits `patience` for its answer. `None`: there is none.
+    pub(super) async fn find(
+        path: &Path,
+        strategy: Strategy,
+        version: &str,
+        patience: Duration,
+    ) -> Result<Option<Self>, Error> {
+        let ticket = std::env::var(TICKET_VARIABLE).ok();
+        let channel = match Channel::connect(path) {
+            Ok(channel) => channel,
+            Err(error)
+                if ticket.is_none()
+                    && matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::Connect(path.display().to_string(), error)),
+        };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            pid: std::process::id(),
+            version: version.to_owned(),
+            strategy,
+            ticket,
+        };
+        channel.send(&Message::Hello(hello), &[], &[]).await?;
+        let answer = timeout(patience, channel.receive()).await.map_err(|_| Error::Silent)??;
+        match answer.message {
+            Message::Welcome(welcome) => Self::welcomed(channel, welcome, answer.descriptors).map(Some),
+            Message::Refuse { reason } => Err(Error::Refused(reason)),
+            other => Err(Error::Protocol(format!("unexpected answer {other:?}"))),
+        }
+    }
+
+    fn welcomed(channel: Channel, welcome: Welcome, descriptors: Vec<OwnedFd>) -> Result<Self, Error> {
+        let expected = 1 + usize::from(welcome.stderr) + welcome.listeners.len();
+        if descriptors.len() != expected {
+            let got = descriptors.len();
+            return Err(Error::Protocol(format!("{expected} descriptors announced, {got} arrived")));
+        }
+        let mut descriptors = descriptors.into_iter();
+        let mut next =
+            || descriptors.next().ok_or_else(|| Error::Protocol("a descriptor is missing".to_owned()));
+        let control = ControlSocket::inherited(next()?).map_err(Error::Socket)?;
+        if welcome.stderr {
+            rustix::stdio::dup2_stderr(next()?).map_err(|error| Error::Socket(error.into()))?;
+        }
+        let listeners = welcome
+            .listeners
+            .iter()
+            .map(|side| Listener::inherited(*side, next()?).map_err(Error::Socket))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { channel, welcome, control, listeners })
+    }
+}
+
+/// What the old process wants next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Serve from now on.
+    Commit,
+    /// Everything is handed over.
+    Done,
+    /// It ended without a word: whatever it left is ours.
+    Gone,
+    /// It serves on; this process has to go.
+    Refused(String),
+}
+
+/// Serves the connections that the old process sends, until it wants something else.
+///
+/// # Errors
+/// When it does not keep to the protocol, or a socket cannot be used.
+pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> Result<Turn, Error> {
+    loop {
+        let received = match channel.receive().await {
+            Ok(received) => received,
+            Err(channel::Error::Gone) => return Ok(Turn::Gone),
+            Err(error) => return Err(error.into()),
+        };
+        match received.message {
+            Message::Connection { .. } => {
+                let through = serve(received, connections)?;
+                match channel.send(&Message::Adopted { through }, &[], &[]).await {
+                    Ok(()) | Err(channel::Error::Gone) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Message::Commit => return Ok(Turn::Commit),
+            Message::Done => return Ok(Turn::Done),
+            Message::Refuse { reason } => return Ok(Turn::Refused(reason)),
+            other => return Err(Error::Protocol(format!("unexpected message {other:?}"))),
+        }
+    }
+}
+
+/// Serves one connection that has arrived; returns its number.
+fn serve(received: Received, connections: &Arc<Connections>) -> Result<u64, Error> {
+    let Message::Connection { id, side } = received.message else {
+        return Err(Error::Protocol("a connection was expected".to_owned()));
+    };
+    let Some(socket) = received.descriptors.into_iter().next() else {
+        return Err(Error::Protocol(format!("connection {id} came without its socket")));
+    };
+    rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(|error| Error::Socket(error.into()))?;
+    let stream = tokio::net::TcpStream::from_std(socket.into()).map_err(Error::Socket)?;
+    connections.serve(stream, Bytes::from(received.bytes), side);
+    Ok(id)
+}

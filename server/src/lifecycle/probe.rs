@@ -1,0 +1,92 @@
+//! Asks the new process for something real before it is trusted.
+//!
+//! This process connects to its own listener like any client, accepts that connection and hands it to the
+//! new process, as it will hand over every other one. The answer then proves that listener, transfer and
+//! handlers work, and it is seen by the process that has to decide, not merely claimed by the other.
+//! Sharing the accept queue for a probe would be simpler, but the probe could meet the wrong process,
+//! and a new one that dies with strangers' connections in its hands loses them.
+
+use std::{io, os::fd::AsFd};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::{ProcessGeneration, channel::Channel, life::Life, message::Message};
+use crate::{http::Side, tasks::Tasks};
+
+/// What is asked for: the busiest request, which needs the whole state.
+const PATH: &str = "/event/list";
+
+/// A connection of our own that the new process serves.
+pub(super) struct Probe {
+    requests: http1::SendRequest<Empty<Bytes>>,
+    host: String,
+    _driver: Tasks,
+}
+
+impl Probe {
+    /// Connects through the public listener and gives the accepted end to the new process.
+    ///
+    /// # Errors
+    /// In words, because they are told to whoever asked for the upgrade.
+    pub(super) async fn open(life: &Life, channel: &Channel) -> Result<Self, String> {
+        let address = life.probe_address().ok_or("there is no public listener to probe")?;
+        let near = Self::connect(life, address, channel)
+            .await
+            .map_err(|error| format!("the probe cannot pass the listener: {error}"))?;
+        let (requests, connection) = http1::handshake(TokioIo::new(near))
+            .await
+            .map_err(|error| format!("the probe cannot speak HTTP: {error}"))?;
+        let driver = Tasks::default();
+        drop(driver.spawn(connection));
+        Ok(Self { requests, host: address.to_string(), _driver: driver })
+    }
+
+    async fn connect(life: &Life, address: std::net::SocketAddr, channel: &Channel) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Bound first, so that the accepting side knows whom to expect.
+        socket.bind((address.ip(), 0).into())?;
+        let accepted = life.diversion.expect(socket.local_addr()?);
+        let near = socket.connect(address).await?;
+        let far = accepted.await.map_err(|_| io::Error::other("it was not accepted"))?.into_std()?;
+        let message = Message::Connection { id: 0, side: Side::Public };
+        channel.send(&message, &[], &[far.as_fd()]).await.map_err(io::Error::other)?;
+        let answer = channel.receive().await.map_err(io::Error::other)?.message;
+        if answer == (Message::Adopted { through: 0 }) {
+            Ok(near)
+        } else {
+            Err(io::Error::other(format!("it was not adopted: {answer:?}")))
+        }
+    }
+
+    /// Asks once; the answer must be good and come from the process with number `expected`.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) async fn ask(&mut self, expected: ProcessGeneration) -> Result<(), String> {
+        let request = Request::get(PATH)
+            .header(header::HOST, &self.host)
+            .body(Empty::new())
+            .map_err(|error| error.to_string())?;
+        let response = self
+            .requests
+            .send_request(request)
+            .await
+            .map_err(|error| format!("the new process did not answer GET {PATH}: {error}"))?;
+        let status = response.status();
+        let process = response.headers().get("x-seckill-process").and_then(|value| value.to_str().ok());
+        let process = process.unwrap_or("nobody").to_owned();
+        let complete = response.into_body().collect().await;
+        if status != StatusCode::OK {
+            return Err(format!("the new process answered GET {PATH} with {status}"));
+        }
+        if process != expected.to_string() {
+            return Err(format!("GET {PATH} was answered by process {process}, not by {expected}"));
+        }
+        complete.map_err(|error| format!("the answer to GET {PATH} was cut: {error}")).map(drop)
+    }
+}

@@ -1,0 +1,201 @@
+//! The life of the process from its start to its end.
+
+use std::{io, sync::Arc};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Control, ControlRequest, Phase, ProcessGeneration,
+    channel::{self, Channel, ControlSocket},
+    life::{self, Life},
+    main_loop,
+    message::Message,
+    pid_file,
+    predecessor::{self, Predecessor, Turn},
+    signals::Signals,
+};
+use crate::{
+    config::{Config, Strategy},
+    http, identity, reload,
+    secrets::{self, Secrets},
+    state::Generation,
+    stores,
+    tasks::Tasks,
+    telemetry::Metrics,
+};
+
+/// Why the process cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("take over from the process that serves now")]
+    Predecessor(#[from] predecessor::Error),
+    #[error("bind the control socket {path}; its folder must exist, and the path be shorter than 108 bytes")]
+    ControlSocket {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("bind a listener")]
+    Listen(#[source] io::Error),
+    #[error("get ready to serve")]
+    Accept(#[source] io::Error),
+    #[error("install the signal handlers")]
+    Signals(#[source] io::Error),
+    #[error("load the secrets")]
+    Secrets(#[from] secrets::Error),
+    #[error("load what is on sale")]
+    Reload(#[from] reload::Error),
+    #[error("open the store")]
+    Store(#[from] stores::Error),
+    #[error("tell the process that serves now that this one is ready")]
+    Channel(#[from] channel::Error),
+    #[error("take over: the process that serves now goes on alone: {0}")]
+    Dismissed(String),
+}
+
+/// Serves until the process is replaced or told to stop.
+///
+/// # Errors
+/// When it cannot start, or cannot take over from the process that serves now. Then that one serves on.
+pub fn serve(config: Config) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    runtime.block_on(live(Arc::new(config)))
+}
+
+async fn live(config: Arc<Config>) -> Result<(), Error> {
+    let signals = Signals::install().map_err(Error::Signals)?;
+    let version = identity::release_label();
+    let patience = config.upgrade.start_timeout + config.upgrade.drain;
+    let predecessor =
+        Predecessor::find(&config.upgrade.socket, config.upgrade.strategy, &version, patience).await?;
+    let channel = predecessor.as_ref().map(|predecessor| predecessor.channel.clone());
+    let served = match prepare(config, predecessor) {
+        Ok(ready) => ready.serve(signals).await,
+        Err(error) => Err(error),
+    };
+    if let (Some(channel), Err(error)) = (channel, &served) {
+        let detail = chain(error);
+        // If it is gone too, standard error has the reason.
+        _ = channel.send(&Message::Failed { detail }, &[], &[]).await;
+    }
+    served
+}
+
+/// Everything loaded and bound, nobody served yet.
+struct Prepared {
+    life: Arc<Life>,
+    strategy: Strategy,
+    requests: mpsc::Receiver<ControlRequest>,
+    store: Arc<stores::Store>,
+    predecessor: Option<Channel>,
+}
+
+/// Binds or takes over the sockets and loads the state. Blocks; nothing else runs yet.
+fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
+    let (phase, watched) = watch::channel(Phase::Starting);
+    let (strategy, process, generation) = match &predecessor {
+        Some(Predecessor { welcome, .. }) => {
+            (welcome.strategy, welcome.process, Generation(welcome.config_generation + 1))
+        }
+        None => (config.upgrade.strategy, ProcessGeneration::FIRST, Generation::FIRST),
+    };
+    let (control_socket, inherited, channel) = match predecessor {
+        Some(Predecessor { control, listeners, channel, .. }) => (control, listeners, Some(channel)),
+        None => {
+            let path = &config.upgrade.socket;
+            let control = ControlSocket::bind(path)
+                .map_err(|source| Error::ControlSocket { path: path.display().to_string(), source })?;
+            (control, Vec::new(), None)
+        }
+    };
+    let listeners = life::bind(&config, strategy, inherited).map_err(Error::Listen)?;
+    phase.send_replace(Phase::Bound);
+    let identity = identity::current(process);
+    let reload = reload::Reload::start(&config, generation)?;
+    let snapshots = reload.cell();
+    let store =
+        Arc::new(stores::Store::open(&config.store.path, &snapshots.load().activities, identity.process)?);
+    let (control, requests) = Control::new(watched);
+    let app = http::App::new(http::Parts {
+        config: Arc::clone(&config),
+        identity: identity.clone(),
+        secrets: Secrets::load(&config)?,
+        snapshots,
+        store: Arc::clone(&store),
+        control,
+        metrics: Arc::new(Metrics::new()),
+    });
+    let life = Life::new(config, identity, app, control_socket, listeners, phase);
+    Ok(Prepared { life, strategy, requests, store, predecessor: channel })
+}
+
+impl Prepared {
+    async fn serve(self, signals: Signals) -> Result<(), Error> {
+        let Self { life, strategy, requests, store, predecessor } = self;
+        let predecessor = match predecessor {
+            Some(channel) => take_over(&life, strategy, channel).await?,
+            None => None,
+        };
+        life.accept().map_err(Error::Accept)?;
+        life.phase(Phase::Ready);
+        let tasks = Tasks::default();
+        claim_pid_file(&life, strategy, &tasks);
+        if let (Some(channel), Strategy::Handoff | Strategy::HandoffLive) = (&predecessor, strategy) {
+            channel.send(&Message::Committed, &[], &[]).await?;
+        } else if let Some(channel) = &predecessor {
+            channel.send(&Message::Ready, &[], &[]).await?;
+        }
+        main_loop::run(&life, requests, predecessor, signals).await;
+        life.phase(Phase::Stopped);
+        store.close();
+        pid_file::remove(&life.config.global.pid);
+        Ok(())
+    }
+}
+
+/// Waits for the word of the process that serves now. Gives the channel back while it has more to hand over.
+async fn take_over(life: &Arc<Life>, strategy: Strategy, channel: Channel) -> Result<Option<Channel>, Error> {
+    if matches!(strategy, Strategy::Reuseport | Strategy::StopStart) {
+        // This process has listeners of its own and serves as soon as it can.
+        return Ok(Some(channel));
+    }
+    channel.send(&Message::Ready, &[], &[]).await?;
+    match predecessor::adopt(&channel, &life.connections).await? {
+        Turn::Commit => Ok(Some(channel)),
+        // It died without a word. Its listeners are here and their queues are waiting.
+        Turn::Gone => Ok(None),
+        Turn::Done => Err(Error::Dismissed("it was done before it began".to_owned())),
+        Turn::Refused(reason) => Err(Error::Dismissed(reason)),
+    }
+}
+
+/// Writes the pid file; under `reuseport` whom it named before is made to leave first, as the seed does.
+fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) {
+    let path = life.config.global.pid.clone();
+    // The old process needs its drain time, and a little more to end.
+    let patience = life.config.upgrade.drain + std::time::Duration::from_secs(2);
+    let claim = move || {
+        if strategy == Strategy::Reuseport {
+            let retired = pid_file::retire(&path, patience);
+            tracing::info!(?retired, "the process of the pid file");
+        }
+        if let Err(error) = pid_file::write(&path) {
+            tracing::error!(%error, path = %path.display(), "the pid file cannot be written");
+        }
+    };
+    drop(tasks.spawn_blocking(claim));
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("failed to {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

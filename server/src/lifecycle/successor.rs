@@ -1,0 +1,477 @@
+//! The old process's side of a swap: starts or greets the successor, watches it, hands everything over.
+//!
+//! Until the successor has committed, nothing that this process serves is touched, so whatever goes wrong
+//! with it ends in an [`UpgradeError`] and nothing else. Should it die between its commitment and the end,
+//! this process takes back every connection that was not acknowledged and accepts again.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{Instant as Deadline, timeout, timeout_at},
+};
+
+use super::{
+    ConnectionCounts, Phase, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport,
+    channel::{self, Channel},
+    connections::Directive,
+    life::Life,
+    message::{Hello, Message, PROTOCOL},
+    newcomer::Newcomer,
+    probe::Probe,
+    transfer,
+};
+use crate::config::Strategy;
+
+/// How long an idle connection may be used once more before the `handoff` strategy closes it.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a committed successor may take to accept, and the seed's signals to arrive.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the clients that asked for the upgrade may take to read the outcome.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Who wants this process replaced.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// The admin side, with a binary.
+    Asked { binary: PathBuf, answer: oneshot::Sender<UpgradeReport> },
+    /// A process that was started beside this one and has greeted it.
+    Arrived { hello: Hello, channel: Channel },
+}
+
+/// What else the main loop tells a swap while it runs.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    /// A process that greets with this swap's ticket.
+    pub(super) arrivals: mpsc::Receiver<(Hello, Channel)>,
+    /// The seed's signal: the successor wants this process to leave.
+    pub(super) retired: Arc<Notify>,
+}
+
+/// A swap that is going on.
+pub(super) struct Swap {
+    life: Arc<Life>,
+    inbox: Inbox,
+    ticket: String,
+    strategy: Strategy,
+    began: Instant,
+    lap: Instant,
+    times: PhaseTimes,
+    new: Option<ProcessIdentity>,
+    sockets: u32,
+    handed_over: u32,
+    ended_before: ConnectionCounts,
+    newcomer: Option<Newcomer>,
+    channel: Option<Channel>,
+}
+
+impl Swap {
+    pub(super) fn new(life: Arc<Life>, inbox: Inbox, ticket: String) -> Self {
+        let now = Instant::now();
+        Self {
+            inbox,
+            ticket,
+            strategy: life.config.upgrade.strategy,
+            began: now,
+            lap: now,
+            times: PhaseTimes::default(),
+            new: None,
+            sockets: 0,
+            handed_over: 0,
+            ended_before: life.connections.ended(),
+            newcomer: None,
+            channel: None,
+            life,
+        }
+    }
+
+    /// Carries the swap out and tells whoever asked. `true`: this process has been replaced.
+    pub(super) async fn run(mut self, cause: Cause) -> bool {
+        let (binary, answer) = match cause {
+            Cause::Asked { binary, answer } => (Some(binary), Some(answer)),
+            Cause::Arrived { hello, channel } => {
+                self.strategy = hello.strategy;
+                self.meet(&hello, channel);
+                (None, None)
+            }
+        };
+        let failure = self.swap(binary.as_deref()).await.err();
+        let failure = match failure {
+            None => None,
+            Some(error) => Some(self.recover(error).await),
+        };
+        let replaced = failure.is_none();
+        let report = self.report(failure);
+        self.life.note(&report);
+        if let Some(answer) = answer {
+            // Whoever asked may have gone; the log has the outcome.
+            _ = answer.send(report);
+        }
+        if replaced {
+            self.life.commit();
+            self.farewell().await;
+        }
+        replaced
+    }
+
+    async fn swap(&mut self, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
+        let drain = self.life.config.upgrade.drain;
+        if self.strategy == Strategy::StopStart {
+            self.stop_serving().await;
+        }
+        if let Some(binary) = binary {
+            self.greet(binary).await?;
+        }
+        self.welcome().await?;
+        match self.strategy {
+            Strategy::StopStart => {}
+            Strategy::Reuseport => {
+                self.await_signal().await?;
+                self.stop_serving().await;
+            }
+            Strategy::Handoff => {
+                self.prove().await?;
+                self.commit().await?;
+                self.life.connections.direct(Directive::LastAnswer { grace: IDLE_GRACE.min(drain) });
+                self.life.connections.quiet(drain).await;
+                self.times.drain = Some(self.lap());
+            }
+            Strategy::HandoffLive => {
+                self.prove().await?;
+                self.commit().await?;
+                self.life.connections.direct(Directive::Move);
+                self.move_connections().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the binary and waits for its greeting.
+    async fn greet(&mut self, binary: &std::path::Path) -> Result<(), UpgradeError> {
+        let deadline = self.start_deadline();
+        self.newcomer = Some(Newcomer::start(binary, &self.ticket)?);
+        let newcomer = self.newcomer.as_mut();
+        let arrival = tokio::select! {
+            biased;
+            arrival = timeout_at(deadline, self.inbox.arrivals.recv()) => arrival,
+            detail = ended(newcomer) => return Err(self.error("start", "exited", detail)),
+        };
+        match arrival {
+            Ok(Some((hello, channel))) => {
+                self.times.start = Some(self.lap());
+                self.meet(&hello, channel);
+                if hello.protocol == PROTOCOL {
+                    return Ok(());
+                }
+                let reason = format!("it speaks protocol {}, this process {PROTOCOL}", hello.protocol);
+                self.refuse(&reason).await;
+                Err(self.error("start", "protocol", reason))
+            }
+            Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
+            Err(_) => Err(self.late("start", "did not report")),
+        }
+    }
+
+    fn meet(&mut self, hello: &Hello, channel: Channel) {
+        self.new = Some(ProcessIdentity {
+            pid: hello.pid,
+            version: hello.version.clone(),
+            process: self.life.identity.process.next(),
+        });
+        self.channel = Some(channel);
+    }
+
+    /// Gives it the sockets and waits until it has loaded its state.
+    async fn welcome(&mut self) -> Result<(), UpgradeError> {
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("start", "protocol", "nobody greeted".to_owned()));
+        };
+        let deadline = self.start_deadline();
+        let shares = matches!(self.strategy, Strategy::Handoff | Strategy::HandoffLive);
+        let sent = self.life.welcome(&channel, self.strategy, shares, self.newcomer.is_some()).await;
+        self.sockets = sent.map_err(|error| self.broken("load", &error))?;
+        match self.expect("load", deadline).await? {
+            Message::Ready => {
+                self.times.load = Some(self.lap());
+                Ok(())
+            }
+            Message::Failed { detail } => Err(self.error("load", "failed", detail)),
+            other => Err(self.error("load", "protocol", format!("unexpected message {other:?}"))),
+        }
+    }
+
+    /// Has the new process answer a request on a connection that came through the listener, and watches it
+    /// for the time of probation. This process still accepts alone, so a new one that fails costs nothing.
+    async fn prove(&mut self) -> Result<(), UpgradeError> {
+        let deadline = self.start_deadline();
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("probe", "protocol", "nobody greeted".to_owned()));
+        };
+        let expected = self.life.identity.process.next();
+        let newcomer = self.newcomer.as_mut();
+        let first = async {
+            let mut probe = Probe::open(&self.life, &channel).await?;
+            probe.ask(expected).await.map(|()| probe)
+        };
+        let probed = tokio::select! {
+            biased;
+            probed = timeout_at(deadline, first) => probed,
+            detail = ended(newcomer) => return Err(self.error("probe", "died", detail)),
+        };
+        let mut probe = match probed {
+            Ok(Ok(probe)) => probe,
+            Ok(Err(detail)) => return Err(self.probe_failed("probe", detail).await),
+            Err(_) => return Err(self.late("probe", "did not answer a request")),
+        };
+        self.times.probe = Some(self.lap());
+        let newcomer = self.newcomer.as_mut();
+        tokio::select! {
+            biased;
+            detail = ended(newcomer) => return Err(self.error("probation", "died", detail)),
+            gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
+            () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
+        }
+        match timeout_at(deadline, probe.ask(expected)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(detail)) => return Err(self.probe_failed("probation", detail).await),
+            Err(_) => return Err(self.late("probation", "did not answer a request")),
+        }
+        self.times.probation = Some(self.lap());
+        Ok(())
+    }
+
+    /// Makes the new process serve, then stops to accept here.
+    async fn commit(&mut self) -> Result<(), UpgradeError> {
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("transfer", "protocol", "nobody greeted".to_owned()));
+        };
+        if let Err(error) = channel.send(&Message::Commit, &[], &[]).await {
+            return Err(self.broken("transfer", &error));
+        }
+        self.life.commit();
+        match self.expect("transfer", Deadline::now() + COMMIT_TIMEOUT).await? {
+            Message::Committed => {}
+            other => return Err(self.error("transfer", "protocol", format!("unexpected message {other:?}"))),
+        }
+        self.life.phase(Phase::HandingOver);
+        self.life.stop_accepting().await;
+        Ok(())
+    }
+
+    /// Moves every connection as it comes to a boundary, until only those who wait for the outcome are left.
+    async fn move_connections(&mut self) -> Result<(), UpgradeError> {
+        let moved = self.transfer(transfer::Until::Quiet, self.life.config.upgrade.drain).await?;
+        self.times.transfer = Some(millis(moved.idle_moved));
+        let all = self.lap();
+        self.times.drain = Some((all - millis(moved.idle_moved)).max(0.0));
+        Ok(())
+    }
+
+    async fn transfer(
+        &mut self,
+        until: transfer::Until,
+        limit: Duration,
+    ) -> Result<transfer::Moved, UpgradeError> {
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("transfer", "protocol", "nobody greeted".to_owned()));
+        };
+        let newcomer = self.newcomer.as_mut();
+        let moving = transfer::run(&self.life, &channel, until, limit);
+        let result = tokio::select! {
+            biased;
+            result = moving => result,
+            detail = ended(newcomer) => Err(transfer::Failure { detail, handed_over: 0 }),
+        };
+        match result {
+            Ok(moved) => {
+                self.handed_over += moved.handed_over;
+                Ok(moved)
+            }
+            Err(failure) => {
+                self.handed_over += failure.handed_over;
+                Err(self.error("transfer", "died", failure.detail))
+            }
+        }
+    }
+
+    /// The seed's way: the new process serves already, and tells this one by a signal to leave.
+    async fn await_signal(&mut self) -> Result<(), UpgradeError> {
+        let retired = Arc::clone(&self.inbox.retired);
+        let newcomer = self.newcomer.as_mut();
+        tokio::select! {
+            biased;
+            signal = timeout(COMMIT_TIMEOUT, retired.notified()) => {
+                if signal.is_err() {
+                    return Err(self.late("transfer", "did not signal this process"));
+                }
+            }
+            detail = ended(newcomer) => return Err(self.error("transfer", "died", detail)),
+        }
+        self.life.commit();
+        self.times.transfer = Some(self.lap());
+        Ok(())
+    }
+
+    /// Closes listeners and idle connections, and waits for the requests in flight.
+    async fn stop_serving(&mut self) {
+        self.life.phase(Phase::Draining);
+        self.life.close_listeners().await;
+        self.life.connections.direct(Directive::Close);
+        self.life.connections.quiet(self.life.config.upgrade.drain).await;
+        self.times.drain = Some(self.lap());
+    }
+
+    /// After the outcome is told: the last connections leave, and the successor learns that all is its own.
+    async fn farewell(&mut self) {
+        if self.strategy == Strategy::HandoffLive {
+            if let Err(error) = self.transfer(transfer::Until::Empty, FAREWELL).await {
+                tracing::warn!(%error.detail, "the last connections could not be handed over");
+            }
+        }
+        self.life.connections.gone(FAREWELL).await;
+        if let Some(channel) = &self.channel {
+            // A successor that is gone by now needs no farewell.
+            _ = channel.send(&Message::Done, &[], &[]).await;
+        }
+        if let Some(newcomer) = &mut self.newcomer {
+            newcomer.take_over();
+        }
+    }
+
+    /// Serves on as before. The error is completed with what the failed process wrote.
+    async fn recover(&mut self, mut error: UpgradeError) -> UpgradeError {
+        self.refuse(&error.detail).await;
+        self.channel = None;
+        if let Some(newcomer) = self.newcomer.take() {
+            error.stderr = newcomer.end().await;
+        }
+        if let Err(cause) = self.life.serve_again() {
+            error.detail = format!("{}; and this process cannot serve again: {cause}", error.detail);
+        }
+        error
+    }
+
+    /// Waits for the new process's next word.
+    async fn expect(&mut self, step: &str, deadline: Deadline) -> Result<Message, UpgradeError> {
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error(step, "protocol", "nobody greeted".to_owned()));
+        };
+        let newcomer = self.newcomer.as_mut();
+        let received = tokio::select! {
+            biased;
+            received = timeout_at(deadline, channel.receive()) => received,
+            detail = ended(newcomer) => return Err(self.error(step, "exited", detail)),
+        };
+        match received {
+            Ok(Ok(received)) => Ok(received.message),
+            Ok(Err(channel::Error::Gone)) => Err(self.gone(step).await),
+            Ok(Err(error)) => Err(self.broken(step, &error)),
+            Err(_) => Err(self.late(step, "did not get any further")),
+        }
+    }
+
+    async fn refuse(&self, reason: &str) {
+        if let Some(channel) = &self.channel {
+            // It may be dead, which is just as well.
+            _ = channel.send(&Message::Refuse { reason: reason.to_owned() }, &[], &[]).await;
+        }
+    }
+
+    fn report(&self, error: Option<UpgradeError>) -> UpgradeReport {
+        let (now, before) = (self.life.connections.ended(), self.ended_before);
+        let mut phases_ms = self.times;
+        phases_ms.total = Some(millis(self.began.elapsed()));
+        UpgradeReport {
+            outcome: if error.is_some() { UpgradeOutcome::Failed } else { UpgradeOutcome::Ok },
+            strategy: self.strategy.to_string(),
+            old: self.life.identity.clone(),
+            new: self.new.clone(),
+            sockets: self.sockets,
+            connections: ConnectionCounts {
+                handed_over: self.handed_over,
+                finished: now.finished - before.finished,
+                closed: now.closed - before.closed,
+                cut: now.cut - before.cut,
+            },
+            phases_ms,
+            error,
+        }
+    }
+
+    /// Milliseconds since the last call.
+    fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        millis(now - std::mem::replace(&mut self.lap, now))
+    }
+
+    fn start_deadline(&self) -> Deadline {
+        Deadline::from_std(self.lap + self.life.config.upgrade.start_timeout)
+    }
+
+    fn error(&self, step: &str, kind: &str, detail: String) -> UpgradeError {
+        UpgradeError { step: step.to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
+    }
+
+    fn late(&self, step: &str, what: &str) -> UpgradeError {
+        let limit = self.life.config.upgrade.start_timeout.as_millis();
+        let detail =
+            format!("the new process {what} in time; it was ended (upgrade.start_timeout_ms is {limit})");
+        self.error(step, "timeout", detail)
+    }
+
+    fn broken(&self, step: &str, error: &channel::Error) -> UpgradeError {
+        self.error(step, "protocol", format!("cannot talk to the new process: {error}"))
+    }
+
+    /// It closed its end of the channel: it is dead or about to be, and its exit says more.
+    async fn gone(&mut self, step: &str) -> UpgradeError {
+        let detail = match timeout(Duration::from_secs(1), ended(self.newcomer.as_mut())).await {
+            Ok(detail) => detail,
+            Err(_) => "the new process closed its end of the channel".to_owned(),
+        };
+        self.error(step, if step == "load" { "exited" } else { "died" }, detail)
+    }
+
+    async fn spoke_out_of_turn(
+        &mut self,
+        step: &str,
+        received: Result<channel::Received, channel::Error>,
+    ) -> UpgradeError {
+        match received {
+            Err(channel::Error::Gone) => self.gone(step).await,
+            Err(error) => self.broken(step, &error),
+            Ok(received) => {
+                self.error(step, "protocol", format!("unexpected message {:?}", received.message))
+            }
+        }
+    }
+
+    /// A probe without an answer has a deeper reason if the process has ended.
+    async fn probe_failed(&mut self, step: &str, detail: String) -> UpgradeError {
+        match timeout(Duration::from_millis(100), ended(self.newcomer.as_mut())).await {
+            Ok(exit) => self.error(step, "died", exit),
+            Err(_) => self.error(step, "refused", detail),
+        }
+    }
+}
+
+/// Waits until the started process ends; for ever if it was not started by this one.
+async fn ended(newcomer: Option<&mut Newcomer>) -> String {
+    match newcomer {
+        Some(newcomer) => match newcomer.ended().await {
+            Ok(status) => format!("the new process ended with {status}"),
+            Err(error) => format!("the new process cannot be waited for: {error}"),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
