@@ -1,0 +1,90 @@
+//! A client that does only what it is told: no retry, no pool, no hidden reconnect.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Longer than anything that a test waits for on purpose.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// One answer, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The process generation that answered.
+    pub(crate) fn process(&self) -> u32 {
+        self.header("x-seckill-process").expect("every answer must name its process").parse().unwrap()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream: BufReader::new(stream) }
+    }
+
+    pub(crate) fn send(&mut self, text: &str) {
+        self.try_send(text).unwrap();
+    }
+
+    pub(crate) fn try_send(&mut self, text: &str) -> io::Result<()> {
+        self.stream.get_mut().write_all(text.as_bytes())
+    }
+
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
+        self.answer().unwrap()
+    }
+
+    /// The next answer on the connection; an end of the connection is an error.
+    pub(crate) fn answer(&mut self) -> io::Result<Answer> {
+        let status_line = self.line()?;
+        let status = status_line.split(' ').nth(1).and_then(|word| word.parse().ok());
+        let status = status.ok_or_else(|| io::Error::other(format!("no status in {status_line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((key, value)) = line.split_once(':') else { break };
+            headers.push((key.to_lowercase(), value.trim().to_owned()));
+        }
+        let length = headers.iter().find(|(key, _)| key == "content-length");
+        let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
+        self.stream.read_exact(&mut body)?;
+        Ok(Answer { status, headers, body: String::from_utf8(body).unwrap() })
+    }
+
+    /// The connection was ended by the server, in order or not.
+    pub(crate) fn is_ended(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end().to_owned())
+    }
+}

@@ -1,0 +1,182 @@
+//! Successors that follow a script, to die at each step of the handover: the old process must serve on.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    server::{Server, eventually},
+};
+
+/// A process that speaks the protocol by hand.
+struct Scripted {
+    socket: OwnedFd,
+    /// Everything that was handed to it.
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Scripted {
+    fn connect(server: &Server) -> Self {
+        let kind = SocketType::SEQPACKET;
+        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        connect(&socket, &SocketAddrUnix::new(server.path(".seckill.sock")).unwrap()).unwrap();
+        Self { socket, descriptors: Vec::new() }
+    }
+
+    fn say(&self, message: &Value) {
+        let mut text = message.to_string().into_bytes();
+        text.push(0);
+        let mut nothing = SendAncillaryBuffer::default();
+        sendmsg(&self.socket, &[IoSlice::new(&text)], &mut nothing, SendFlags::NOSIGNAL).unwrap();
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut packet = vec![0; 200_000];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut packet)];
+        let got = recvmsg(self.socket.as_fd(), &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                self.descriptors.extend(rights);
+            }
+        }
+        let end = packet.iter().position(|byte| *byte == 0).unwrap_or(got.bytes);
+        serde_json::from_slice(&packet[..end]).unwrap_or(Value::Null)
+    }
+
+    fn greet(&mut self, protocol: u32) -> Value {
+        self.say(&json!({
+            "is": "hello", "protocol": protocol, "pid": std::process::id(), "version": "scripted",
+            "strategy": "handoff-live", "ticket": null,
+        }));
+        self.hear()
+    }
+
+    fn until(&mut self, word: &str) -> Value {
+        loop {
+            let message = self.hear();
+            if message["is"] == word || message == Value::Null {
+                return message;
+            }
+        }
+    }
+}
+
+/// The old process must serve on with the connections it had, and take a real upgrade afterwards.
+fn check_serves_on(server: &Server, idle: &mut Client, generation: u32) {
+    let answer = eventually("an answer of the old process", || {
+        let answer = idle.get("/event/list");
+        (answer.process() == generation).then_some(answer)
+    });
+    assert_eq!(answer.status, 200);
+    assert_eq!(Client::connect(server.public).get("/event/list").process(), generation);
+}
+
+#[test]
+fn it_dies_at_any_step_before_it_serves() {
+    let server = Server::start("handoff-live");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+
+    drop(Scripted::connect(&server));
+    check_serves_on(&server, &mut idle, 1);
+
+    let mut silent = Scripted::connect(&server);
+    assert_eq!(silent.greet(1)["is"], "welcome");
+    assert_eq!(silent.descriptors.len(), 3, "control socket and two listeners");
+    drop(silent);
+    check_serves_on(&server, &mut idle, 1);
+
+    let mut ready = Scripted::connect(&server);
+    ready.greet(1);
+    ready.say(&json!({ "is": "ready" }));
+    assert_eq!(ready.until("connection")["id"], 0);
+    drop(ready);
+    check_serves_on(&server, &mut idle, 1);
+
+    let mut adopts = Scripted::connect(&server);
+    adopts.greet(1);
+    adopts.say(&json!({ "is": "ready" }));
+    adopts.until("connection");
+    adopts.say(&json!({ "is": "adopted", "through": 0 }));
+    drop(adopts);
+    check_serves_on(&server, &mut idle, 1);
+
+    server.upgrade();
+    check_serves_on(&server, &mut idle, 2);
+}
+
+#[test]
+fn it_dies_after_it_was_told_to_serve() {
+    let server = Server::start("handoff-live");
+    let mut idle: Vec<Client> = (0..10).map(|_| Client::connect(server.public)).collect();
+    for client in &mut idle {
+        client.get("/event/list");
+    }
+    for dies_while_moving in [false, true] {
+        let mut successor = Scripted::connect(&server);
+        successor.greet(1);
+        successor.say(&json!({ "is": "ready" }));
+        successor.until("connection");
+        // It answers the probe: by hand, on the descriptor that came with it.
+        successor.say(&json!({ "is": "adopted", "through": 0 }));
+        answer_probes(&mut successor);
+        assert_eq!(successor.until("commit")["is"], "commit");
+        if dies_while_moving {
+            successor.say(&json!({ "is": "committed" }));
+            successor.until("connection");
+        }
+        drop(successor);
+        // What it had not acknowledged is served by the old process again.
+        for client in &mut idle {
+            check_serves_on(&server, client, 1);
+        }
+    }
+    server.upgrade();
+    check_serves_on(&server, &mut idle[0], 2);
+}
+
+/// Answers the two requests that the old process asks on the probe's connection.
+fn answer_probes(successor: &mut Scripted) {
+    use std::io::{Read as _, Write as _};
+    let socket = successor.descriptors.pop().expect("the probe must come with its socket");
+    let mut socket = std::net::TcpStream::from(socket);
+    socket.set_nonblocking(false).unwrap();
+    for _ in 0..2 {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            assert_eq!(socket.read(&mut byte).unwrap(), 1);
+            head.extend(byte);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\nx-seckill-process: 2\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    }
+}
+
+#[test]
+fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
+    let server = Server::start("handoff-live");
+    let mut newer = Scripted::connect(&server);
+    let answer = newer.greet(99);
+    assert_eq!(answer["is"], "refuse");
+    assert!(answer["reason"].as_str().unwrap().contains("protocol 99"), "{answer}");
+    assert_eq!(newer.descriptors.len(), 0);
+
+    let mut late = Scripted::connect(&server);
+    late.say(&json!({
+        "is": "hello", "protocol": 1, "pid": 1, "version": "late", "strategy": "handoff-live", "ticket": "old",
+    }));
+    assert_eq!(late.hear()["is"], "refuse");
+    assert_eq!(late.descriptors.len(), 0);
+    server.upgrade();
+}

@@ -1,0 +1,188 @@
+//! A server process with a folder of its own, ended with all its successors when the test is over.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+
+use crate::client::{Answer, Client};
+
+/// The binary that is tested.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_seckill");
+
+const ACTIVITIES: &str = r#"{"events":[{"id":1,"name":"opening","starts_at":"2020-01-01T00:00:00Z",
+"ends_at":"2100-01-01T00:00:00Z","goods":[{"id":1,"name":"phone","price_cents":9900,"stock":1000,"limit_per_user":1000}]}]}"#;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) public: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    folder: tempfile::TempDir,
+    first: Child,
+}
+
+impl Server {
+    pub(crate) fn start(strategy: &str) -> Self {
+        Self::start_with(strategy, "")
+    }
+
+    /// `upgrade`: further lines for `[upgrade]`.
+    pub(crate) fn start_with(strategy: &str, upgrade: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (public, admin) = free_addresses();
+        let settings = format!(
+            "[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n\
+             [upgrade]\nstrategy = \"{strategy}\"\n{upgrade}\n"
+        );
+        fs::write(folder.path().join("seckill.toml"), settings).unwrap();
+        fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
+        fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
+        let first = command(folder.path()).spawn().unwrap();
+        let server = Self { public, admin, folder, first };
+        server.until_ready();
+        server
+    }
+
+    /// Starts another process beside the one that serves, as one does by hand.
+    pub(crate) fn start_beside(&self) {
+        let group = Pid::from_child(&self.first).as_raw_nonzero().get();
+        // It is ended with the group.
+        drop(command(self.folder.path()).process_group(group).spawn().unwrap());
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A script that can be upgraded to.
+    pub(crate) fn script(&self, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.path("script");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// The process id in the pid file.
+    pub(crate) fn pid(&self) -> u32 {
+        let text = eventually("a pid file", || fs::read_to_string(self.path(".pid")).ok());
+        text.trim().parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn admin_request(&self, request: &str) -> Answer {
+        let mut client = Client::connect(self.admin);
+        self.ask(&mut client, request)
+    }
+
+    /// Sends an admin request, `METHOD PATH BODY`, on `client`.
+    pub(crate) fn ask(&self, client: &mut Client, request: &str) -> Answer {
+        self.send(client, request);
+        client.answer().unwrap()
+    }
+
+    pub(crate) fn send(&self, client: &mut Client, request: &str) {
+        let token = fs::read_to_string(self.path(".admin-token")).unwrap();
+        let mut words = request.splitn(3, ' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let body = words.next().unwrap_or_default();
+        let (token, length) = (token.trim(), body.len());
+        client.send(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        ));
+    }
+
+    /// Asks for an upgrade and returns the whole answer.
+    pub(crate) fn upgrade_to(&self, binary: &Path) -> Answer {
+        let body = serde_json::json!({ "binary": binary }).to_string();
+        self.admin_request(&format!("POST /upgrade {body}"))
+    }
+
+    /// Upgrades to the same binary; it must succeed.
+    pub(crate) fn upgrade(&self) -> Value {
+        let answer = self.upgrade_to(Path::new(BINARY));
+        assert_eq!(answer.status, 200, "{}\n{}", answer.body, self.log());
+        answer.json()
+    }
+
+    /// Waits until the process that the test started ends.
+    pub(crate) fn end(&mut self) -> std::process::ExitStatus {
+        eventually("the end of the process", || self.first.try_wait().unwrap())
+    }
+
+    /// Waits until a fresh connection is answered by process `generation`.
+    pub(crate) fn until_process(&self, generation: u32) {
+        eventually("the new process", || {
+            let mut client = Client::connect(self.public);
+            (client.get("/event/list").process() == generation).then_some(())
+        });
+    }
+
+    fn until_ready(&self) {
+        eventually("readiness", || {
+            std::net::TcpStream::connect(self.admin).ok()?;
+            let mut client = Client::connect(self.public);
+            (client.get("/health/ready").status == 200).then_some(())
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The group is empty when the test has ended the server itself.
+        _ = kill_process_group(Pid::from_child(&self.first), Signal::KILL);
+        _ = self.first.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the server:\n{}", fs::read_to_string(self.path("log")).unwrap_or_default());
+        }
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut command = Command::new(BINARY);
+    command
+        .args(["serve", "-c", "seckill.toml"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .process_group(0);
+    command
+}
+
+/// Two addresses that nobody listens at.
+fn free_addresses() -> (SocketAddr, SocketAddr) {
+    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let (one, two) = (bind(), bind());
+    (one.local_addr().unwrap(), two.local_addr().unwrap())
+}
+
+/// Tries until it succeeds, patiently; the time between tries is the scheduler's.
+pub(crate) fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what} did not come");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}

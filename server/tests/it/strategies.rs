@@ -1,0 +1,77 @@
+//! The other strategies, each held to what it promises and to what it cannot.
+
+use crate::{
+    client::Client,
+    server::{Server, eventually},
+};
+
+#[test]
+fn handoff_answers_once_more_and_then_closes() {
+    let server = Server::start("handoff");
+    let mut used = Client::connect(server.public);
+    used.get("/event/list");
+    let mut unused = Client::connect(server.public);
+    unused.get("/event/list");
+    std::thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade());
+        server.until_process(2);
+        // In its grace an idle connection of the old process gets one more answer, the last.
+        let answer = eventually("the last answer", || {
+            let answer = used.get("/event/list");
+            answer.header("connection").is_some().then_some(answer)
+        });
+        assert_eq!((answer.process(), answer.header("connection")), (1, Some("close")));
+        let report = upgrade.join().unwrap();
+        assert_eq!(report["connections"]["handed_over"], 0);
+        assert_eq!(report["connections"]["closed"], 1);
+    });
+    assert!(unused.is_ended());
+}
+
+#[test]
+fn reuseport_has_the_old_process_leave_by_its_pid_file() {
+    let server = Server::start("reuseport");
+    let old = server.pid();
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    let report = server.upgrade();
+    assert_eq!(report["sockets"], 0);
+    assert_eq!(report["connections"]["closed"], 1, "an idle connection is closed, as the seed does");
+    assert!(idle.is_ended());
+    server.until_process(2);
+    eventually("the pid file of the new process", || (server.pid() != old).then_some(()));
+}
+
+#[test]
+fn a_process_started_by_hand_takes_over() {
+    for strategy in ["handoff-live", "reuseport"] {
+        let server = Server::start(strategy);
+        let mut idle = Client::connect(server.public);
+        idle.get("/event/list");
+        server.start_beside();
+        server.until_process(2);
+        if strategy == "handoff-live" {
+            assert_eq!(idle.get("/event/list").process(), 2);
+        }
+        let old = eventually("the new pid file", || {
+            let answer = server.admin_request("GET /status");
+            (answer.process() == 2).then_some(())
+        });
+        let () = old;
+    }
+}
+
+#[test]
+fn stop_start_serves_again_with_the_new_process_or_with_the_old_one() {
+    let server = Server::start("stop-start");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    server.upgrade();
+    assert!(idle.is_ended());
+    server.until_process(2);
+    let failed = server.upgrade_to(&server.script("#!/bin/sh\nexit 7\n"));
+    assert_eq!(failed.status, 502, "{}", failed.body);
+    assert_eq!(Client::connect(server.public).get("/event/list").process(), 2);
+    server.upgrade();
+    server.until_process(3);
+}
