@@ -3,9 +3,14 @@
 //! A [`Plan`] is a pure value: the same scenario and seed give the same plan to the byte. Nothing here
 //! reads a clock, a file or the network. All times are nanoseconds after the start of the load (`t0`).
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod arrivals;
+
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+pub use arrivals::{RequestPicker, arrivals, planned};
 
 /// Version of `plan.json`; a reader refuses any other.
 pub const PLAN_SCHEMA_VERSION: u32 = 1;
@@ -25,6 +30,21 @@ pub struct Plan {
     pub events: Vec<EventPlan>,
     /// In the order of the scenario file.
     pub gates: Vec<Gate>,
+}
+
+impl Plan {
+    /// SHA-256 of the plan's JSON, in hex: two runs with the same fingerprint had the same work.
+    ///
+    /// The JSON is canonical because fields are written in the order of the structs, maps are sorted, and
+    /// there is no white space.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let json = serde_json::to_vec(self).expect("a plan must be expressible in JSON");
+        Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            write!(hex, "{byte:02x}").expect("writing to a string must not fail");
+            hex
+        })
+    }
 }
 
 /// The server under test.
