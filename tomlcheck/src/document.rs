@@ -88,14 +88,24 @@ impl Document {
     /// `value` is read as TOML, or taken as a plain string if it is not TOML (`reuseport`, `40s`).
     /// A fault of this value, now or in a later check, blames `blame` (for example `--set load.rate=x`).
     pub fn set(&mut self, path: &str, value: &str, blame: &str) {
-        let place = Place::Override(blame.to_owned());
         let mut unused = |_: Range<usize>, _: String| {};
-        let mut value = match DeValue::parse(value) {
-            Ok(parsed) => Reader::new(value).node(&parsed, &mut unused),
-            Err(_) => Node { place: place.clone(), value: Value::String(value.to_owned()) },
+        let value = match DeValue::parse(value) {
+            Ok(parsed) => Reader::new(value).node(&parsed, &mut unused).value,
+            Err(_) => Value::String(value.to_owned()),
         };
-        value.move_to(&place);
-        if let Err((what, hint)) = put(&mut self.root, path, value) {
+        self.lay(path, value, blame);
+    }
+
+    /// Like [`Document::set`], with a value that is a string whatever it looks like.
+    pub fn set_string(&mut self, path: &str, value: &str, blame: &str) {
+        self.lay(path, Value::String(value.to_owned()), blame);
+    }
+
+    fn lay(&mut self, path: &str, value: Value, blame: &str) {
+        let place = Place::Override(blame.to_owned());
+        let mut node = Node { place: place.clone(), value };
+        node.move_to(&place);
+        if let Err((what, hint)) = put(&mut self.root, path, node) {
             let fault = self.fault(&place, path.to_owned(), what, Some(hint));
             self.faults.get_mut().push(fault);
         }

@@ -3,17 +3,17 @@
 /// The candidate nearest to `word`, if any is near enough to be meant.
 ///
 /// Near enough is a distance of at most a third of the longer word (one edit for words of up to five
-/// letters, none for words of one). Of equally near candidates the first wins.
+/// letters, none for words of one). Of equally near candidates the first wins. When none is near, the
+/// first that `word` is the beginning of is meant: `drain` for `drain_ms`.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(edits, candidate)| {
-            let longer = word.chars().count().max(candidate.chars().count());
-            *edits <= (longer / 3).max(1) && *edits < longer
-        })
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let is_near = |(edits, candidate): &(usize, &str)| {
+        let longer = word.chars().count().max(candidate.chars().count());
+        *edits <= (longer / 3).max(1) && *edits < longer
+    };
+    let near = candidates.iter().map(|candidate| (distance(word, candidate), *candidate)).filter(is_near);
+    let begun = || candidates.iter().find(|candidate| word.len() > 2 && candidate.starts_with(word)).copied();
+    near.min_by_key(|(edits, _)| *edits).map(|(_, candidate)| candidate).or_else(begun)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (the optimal string
@@ -67,6 +67,8 @@ mod tests {
         assert_eq!(nearest("handof", words), Some("handoff"));
         assert_eq!(nearest("reuse-port", words), Some("reuseport"));
         assert_eq!(nearest("raet", words), Some("rate"));
+        assert_eq!(nearest("hand", words), Some("handoff"));
+        assert_eq!(nearest("ra", words), None);
         assert_eq!(nearest("nothing", words), None);
         assert_eq!(nearest("x", []), None);
     }

@@ -218,6 +218,7 @@ fn overrides_are_checked_and_blamed_as_such() {
         let (path, value) = assignment.split_once('=').unwrap();
         document.set(path, value, &format!("--set {assignment}"));
     }
+    document.set_string("a.c", "1", "--c 1");
     let faults = checked(Ok(document), |root| {
         let load = root.section("load").unwrap();
         assert_eq!(load.integer("rate", 1..=9u8).unwrap().value, 9);
@@ -226,6 +227,7 @@ fn overrides_are_checked_and_blamed_as_such() {
         assert!(stream.integer("rate", 1..=9u8).is_none());
         load.finish();
         assert_eq!(root.section("a").unwrap().string("b").unwrap().value, "40s");
+        assert_eq!(root.section("a").unwrap().string("c").unwrap().value, "1");
     });
     let expected = lines(&[
         "--set load.stream.busy.rate=x: load.stream.0.rate: expected an integer, found the string \"x\"",
