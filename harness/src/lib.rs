@@ -6,7 +6,39 @@
 //! `drive` (load and timeline, at the same time) -> `observe` (what was seen, on disk) ->
 //! `analyze` (pure) -> `verdict` (pure) -> `report` (pure renderers).
 
+pub mod cli;
 pub mod clock;
-pub mod plan;
-
+pub mod exit;
 pub mod observe;
+pub mod plan;
+pub mod run;
+pub mod scenario;
+
+use std::{
+    env,
+    io::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use exit::ExitCode;
+
+/// Runs the program with the arguments and the working directory of the process.
+pub fn main() -> ExitCode {
+    // A panic is a bug of ours and has a number of its own; what it says is printed by the panic itself.
+    catch_unwind(AssertUnwindSafe(run_process)).unwrap_or(ExitCode::Bug)
+}
+
+fn run_process() -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let result = env::current_dir().and_then(|folder| cli::run(env::args_os(), &folder, &mut out, &mut err));
+    match result {
+        Ok(code) => code,
+        // The reader has seen enough, as in `harness list | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::Pass,
+        Err(error) => {
+            // With the output gone as well there is nobody left to tell.
+            writeln!(err, "error: failed to print the result: {error}").ok();
+            ExitCode::Environment
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `harness` program: its arguments in, its exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::main().into()
+}

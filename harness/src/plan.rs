@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub use arrivals::{RequestPicker, arrivals, planned};
+pub use arrivals::{RequestPicker, arrivals, planned, planned_of};
 
 /// Version of `plan.json`; a reader refuses any other.
 pub const PLAN_SCHEMA_VERSION: u32 = 1;
@@ -193,7 +193,7 @@ pub enum Action {
     },
     /// A shell command (`sh -c`), with its time limit.
     Exec { command: String, timeout_ms: u64 },
-    /// A signal to the reference server's process, or to the pid in a file.
+    /// A signal to the reference server's process, or to the pid in a file; its name without `SIG`.
     Signal { signal: String, pid_file: Option<PathBuf> },
 }
 

@@ -52,7 +52,8 @@ pub fn planned(load: &LoadPlan, seed: u64) -> u64 {
 }
 
 /// Attempts in the schedule of the stream with this index.
-pub(crate) fn planned_of(load: &LoadPlan, index: usize, stream: &StreamPlan, seed: u64) -> u64 {
+#[must_use]
+pub fn planned_of(load: &LoadPlan, index: usize, stream: &StreamPlan, seed: u64) -> u64 {
     arrivals(stream, index, seed, load.duration_ns).map(|_| 1).sum()
 }
 

@@ -1,0 +1,189 @@
+//! `harness plan`: what would happen, for people, within 80 columns.
+
+use crate::{
+    plan::{
+        Action, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, StreamPlan, TargetPlan,
+        planned_of,
+    },
+    scenario::show_ns,
+};
+
+use super::text::{Align, WIDTH, table, wrap};
+
+/// Everything that a run of this plan would do, events at regular times drawn together.
+pub(super) fn describe(plan: &Plan) -> String {
+    let mut text = format!("{}\n", plan.scenario);
+    for line in wrap(&plan.description, WIDTH) {
+        text += &format!("{line}\n");
+    }
+    text += "\n";
+    let head = [
+        ("target", describe_target(&plan.target)),
+        ("load", describe_load(&plan.load)),
+        ("seed", plan.seed.to_string()),
+        ("fingerprint", plan.fingerprint()),
+    ];
+    let head: Vec<Vec<String>> = head.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    text += &table(&[Align::Left, Align::Left], &head);
+    text += "\n";
+    text += &describe_streams(&plan.load, plan.seed);
+    text += "\n";
+    text += &describe_events(&plan.events);
+    text += "\n";
+    text += &describe_gates(&plan.gates);
+    text
+}
+
+fn describe_target(target: &TargetPlan) -> String {
+    match target {
+        TargetPlan::Reference(reference) => describe_reference(reference),
+        TargetPlan::External(external) => format!("external, {}", external.url),
+    }
+}
+
+fn describe_reference(reference: &ReferencePlan) -> String {
+    let ReferencePlan { strategy, old, new, users, sale_events, stock, limit_per_user, upgrade } = reference;
+    let mut text = format!(
+        "reference, strategy {strategy}; {users} users, {sale_events} sale events, {stock} of each good in \
+         stock, {limit_per_user} per user"
+    );
+    for (name, path) in [("old", old), ("new", new)] {
+        if let Some(path) = path {
+            text += &format!("; {name} {}", path.display());
+        }
+    }
+    for (key, value) in upgrade {
+        text += &format!("; {key} {value}");
+    }
+    text
+}
+
+fn describe_load(load: &LoadPlan) -> String {
+    let LoadPlan { duration_ns, warmup_ns, timeout_ns, slow_ns, in_flight_max, streams: _ } = load;
+    let warmup = if *warmup_ns == 0 {
+        "without warm-up".to_owned()
+    } else {
+        format!("the first {} not counted", show_ns(*warmup_ns))
+    };
+    format!(
+        "{}, {warmup}; failed after {}, slow after {}; at most {in_flight_max} in flight",
+        show_ns(*duration_ns),
+        show_ns(*timeout_ns),
+        show_ns(*slow_ns)
+    )
+}
+
+fn describe_streams(load: &LoadPlan, seed: u64) -> String {
+    let mut rows = vec![
+        ["stream", "connection", "rate/s", "arrival", "planned", "requests"].map(str::to_owned).to_vec(),
+    ];
+    let (mut rate, mut planned) = (0.0, 0);
+    for (index, stream) in load.streams.iter().enumerate() {
+        let of_stream = planned_of(load, index, stream, seed);
+        rate += stream.rate;
+        planned += of_stream;
+        rows.push(vec![
+            stream.name.clone(),
+            match stream.connection {
+                ConnectionMode::New => "new".to_owned(),
+                ConnectionMode::Reused { connections } => format!("{connections} reused"),
+            },
+            show_rate(stream.rate),
+            format!("{:?}", stream.arrival).to_lowercase(),
+            of_stream.to_string(),
+            describe_requests(stream),
+        ]);
+    }
+    rows.push(vec![
+        "total".to_owned(),
+        String::new(),
+        show_rate(rate),
+        String::new(),
+        planned.to_string(),
+        String::new(),
+    ]);
+    table(&[Align::Left, Align::Left, Align::Right, Align::Left, Align::Right, Align::Left], &rows)
+}
+
+/// Up to three decimals, none that say nothing.
+fn show_rate(rate: f64) -> String {
+    let text = format!("{rate:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn describe_requests(stream: &StreamPlan) -> String {
+    match stream.requests.as_slice() {
+        [request] => request.name.clone(),
+        requests => {
+            let weighted = requests.iter().map(|request| format!("{} {}", request.name, request.weight));
+            weighted.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// Neighbouring events with the same action at regular times.
+struct Group<'p> {
+    events: &'p [EventPlan],
+    gap_ns: u64,
+}
+
+fn describe_events(events: &[EventPlan]) -> String {
+    if events.is_empty() {
+        return "no events\n".to_owned();
+    }
+    let mut rows = vec![["events", "first", "every", "action"].map(str::to_owned).to_vec()];
+    for Group { events, gap_ns } in groups(events) {
+        let [first, rest @ ..] = events else { continue };
+        let (ids, every) = match rest.last() {
+            Some(last) => (format!("{} to {}", first.id, last.id), show_ns(gap_ns)),
+            None => (first.id.clone(), "once".to_owned()),
+        };
+        rows.push(vec![ids, show_ns(first.at_ns), every, describe_action(&first.action)]);
+    }
+    table(&[Align::Left; 4], &rows)
+}
+
+fn groups(events: &[EventPlan]) -> Vec<Group<'_>> {
+    let mut groups = Vec::new();
+    let mut rest = events;
+    while let [first, ..] = rest {
+        let gap_ns = rest.get(1).map_or(0, |second| second.at_ns - first.at_ns);
+        let follows =
+            |pair: &&[EventPlan]| pair[1].action == first.action && pair[1].at_ns - pair[0].at_ns == gap_ns;
+        let length = 1 + rest.windows(2).take_while(follows).count();
+        let (group, after) = rest.split_at(length);
+        groups.push(Group { events: group, gap_ns });
+        rest = after;
+    }
+    groups
+}
+
+fn describe_action(action: &Action) -> String {
+    match action {
+        Action::Upgrade { binary, expect_ok } => {
+            let binary = binary.as_ref().map_or_else(String::new, |path| format!(" to {}", path.display()));
+            let expected = if *expect_ok { "" } else { ", which has to fail" };
+            format!("upgrade{binary}{expected}")
+        }
+        Action::Exec { command, timeout_ms } => {
+            format!("exec `{command}` within {}", show_ns(timeout_ms * 1_000_000))
+        }
+        Action::Signal { signal, pid_file } => {
+            let to = pid_file
+                .as_ref()
+                .map_or_else(|| "the target".to_owned(), |path| format!("the process in {}", path.display()));
+            format!("signal {signal} to {to}")
+        }
+    }
+}
+
+fn describe_gates(gates: &[Gate]) -> String {
+    let mut rows = vec![["gate", "limit"].map(str::to_owned).to_vec()];
+    for gate in gates {
+        let value = serde_json::to_value(gate).expect("a gate must be expressible in JSON");
+        let name = value["gate"].as_str().unwrap_or_default().to_owned();
+        let limit = value["limit"].to_string();
+        rows.push(vec![name, limit.strip_suffix(".0").map_or(limit.clone(), str::to_owned)]);
+    }
+    table(&[Align::Left, Align::Right], &rows)
+}

@@ -1,0 +1,94 @@
+//! `[gate]`: the limits that the run is held to.
+
+use tomlcheck::Section;
+
+use crate::plan::{Action, Gate};
+
+use super::event::Schedule;
+
+/// Strict by default: the claim under test is that nothing is lost. Attempts.
+const FAILED_MAX: u64 = 0;
+
+/// Generous for a machine of 2 shared cores, and still far below what is being measured: beyond it the
+/// generator's own delay may be taken for the target's. Microseconds.
+const LATENESS_P99_US_MAX: u64 = 5_000;
+
+/// What was not sent cannot have failed, so nothing may be left out. Attempts.
+const UNSENT_MAX: u64 = 0;
+
+/// A day, the longest run there is. Milliseconds.
+const MS_MAX: f64 = 86_400_000.0;
+
+/// No count of ours is larger.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// Which numbers a gate takes, and how it is made of one.
+enum Limit {
+    Count(fn(u64) -> Gate),
+    Ms(fn(f64) -> Gate),
+    Fraction(fn(f64) -> Gate),
+}
+
+/// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
+const GATES: [(&str, Limit); 10] = [
+    ("failed_max", Limit::Count(Gate::FailedMax)),
+    ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
+    ("hard_downtime_ms_max", Limit::Ms(Gate::HardDowntimeMsMax)),
+    ("brownout_ms_max", Limit::Ms(Gate::BrownoutMsMax)),
+    ("latency_p99_ms_max", Limit::Ms(Gate::LatencyP99MsMax)),
+    ("upgrades_min", Limit::Count(Gate::UpgradesMin)),
+    ("events_failed_max", Limit::Count(Gate::EventsFailedMax)),
+    ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
+    ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
+    ("unsent_max", Limit::Count(Gate::UnsentMax)),
+];
+
+/// The gates in the order of the file, then those that hold without being asked for.
+pub(super) fn read(root: &Section<'_>, events: Option<&[Schedule]>) -> Vec<Gate> {
+    let mut gates = Vec::new();
+    if let Some(section) = root.section("gate") {
+        let place = |key: &str| section.keys().position(|found| found == key);
+        for (key, limit) in &GATES {
+            if let (Some(gate), Some(place)) = (read_gate(&section, key, limit), place(key)) {
+                gates.push((place, gate));
+            }
+        }
+        if let Some(events) = events {
+            check_upgrades(&section, events);
+        }
+        section.finish();
+    }
+    gates.sort_by_key(|(place, _)| *place);
+    let mut gates: Vec<Gate> = gates.into_iter().map(|(_, gate)| gate).collect();
+    for always in [
+        Gate::FailedMax(FAILED_MAX),
+        Gate::LatenessP99UsMax(LATENESS_P99_US_MAX),
+        Gate::UnsentMax(UNSENT_MAX),
+    ] {
+        let is_same = |gate: &Gate| std::mem::discriminant(gate) == std::mem::discriminant(&always);
+        if !gates.iter().any(is_same) {
+            gates.push(always);
+        }
+    }
+    gates
+}
+
+fn read_gate(section: &Section<'_>, key: &str, limit: &Limit) -> Option<Gate> {
+    match limit {
+        Limit::Count(gate) => section.integer(key, 0..=COUNT_MAX).map(|entry| gate(entry.value)),
+        Limit::Ms(gate) => section.float(key, 0.0..=MS_MAX).map(|entry| gate(entry.value)),
+        Limit::Fraction(gate) => section.float(key, 0.0..=1.0).map(|entry| gate(entry.value)),
+    }
+}
+
+/// A gate that no run can pass is a typing error, not a strict limit.
+fn check_upgrades(section: &Section<'_>, events: &[Schedule]) {
+    let is_upgrade = |event: &&Schedule| matches!(event.action, Action::Upgrade { expect_ok: true, .. });
+    let planned: u64 = events.iter().filter(is_upgrade).map(|event| event.count).sum();
+    if let Some(limit) = section.integer("upgrades_min", 0..=COUNT_MAX)
+        && limit.value > planned
+    {
+        let what = format!("{} upgrades cannot succeed when {planned} are planned", limit.value);
+        limit.fault(what, "lower it, or add an [[event]] with action = \"upgrade\"");
+    }
+}

@@ -1,0 +1,165 @@
+//! `[target]` and `[services]`: the server under test and what it leans on.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use tomlcheck::Section;
+
+use crate::plan::{ExternalPlan, ReferencePlan, TargetPlan};
+
+use super::request::is_token;
+
+/// The strategies that the reference server has today.
+const STRATEGIES: &[(&str, &str)] = &[
+    ("handoff-live", "handoff-live"),
+    ("handoff", "handoff"),
+    ("reuseport", "reuseport"),
+    ("stop-start", "stop-start"),
+];
+
+/// The one that loses nothing, which is what the project is about.
+const STRATEGY: &str = "handoff-live";
+
+/// Enough different users that a user's requests seldom meet each other, and few enough to mint tokens for.
+const USERS: u32 = 500;
+
+/// Sale events, one good each: as many as a page of a shop shows.
+const SALE_EVENTS: u32 = 10;
+
+/// Pieces of each good: more than a run of some minutes can buy, so that buying does not end in "sold out"
+/// unless a scenario wants it.
+const STOCK: u64 = 1_000_000;
+
+/// Orders of one good per user: likewise out of the way unless a scenario wants it.
+const LIMIT_PER_USER: u32 = 1_000_000;
+
+/// Settings of the server's `[upgrade]` that a scenario may give, all in milliseconds.
+const UPGRADE_SETTINGS: [&str; 3] = ["start_timeout_ms", "probation_ms", "drain_ms"];
+
+/// Longest of these settings: ten minutes, in milliseconds.
+const UPGRADE_SETTING_MS_MAX: u64 = 600_000;
+
+/// The port of a URL that names none.
+const HTTP_PORT: u16 = 80;
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Reference,
+    External,
+}
+
+pub(super) fn read(section: Section<'_>) -> Option<TargetPlan> {
+    section.require("kind", "write kind = \"reference\" or kind = \"external\"");
+    let target = match section.choice("kind", &[("reference", Kind::Reference), ("external", Kind::External)])
+    {
+        Some(Kind::Reference) => TargetPlan::Reference(read_reference(&section)),
+        Some(Kind::External) => TargetPlan::External(read_external(&section)),
+        // Which keys are known depends on the kind, so nothing more can be said here.
+        None => return None,
+    };
+    section.finish();
+    Some(target)
+}
+
+/// Checks `[services]`: only the embedded store can be had, and only the reference server uses it.
+pub(super) fn read_services(root: &Section<'_>, target: Option<&TargetPlan>) {
+    let Some(section) = root.section("services") else { return };
+    if matches!(target, Some(TargetPlan::External(_))) {
+        section.fault("an external target brings its own services", "remove [services]");
+        return;
+    }
+    if let Some(store) = section.string("store")
+        && store.value != "embedded"
+    {
+        store.fault(
+            format!("the store {:?} cannot be started", store.value),
+            "write store = \"embedded\", the only one there is today",
+        );
+    }
+    section.finish();
+}
+
+fn read_reference(section: &Section<'_>) -> ReferencePlan {
+    let path = |key| section.string(key).map(|entry| PathBuf::from(entry.value));
+    ReferencePlan {
+        strategy: section.choice("strategy", STRATEGIES).unwrap_or(STRATEGY).to_owned(),
+        old: path("old"),
+        new: path("new"),
+        users: section.integer("users", 1..=1_000_000).map_or(USERS, |entry| entry.value),
+        sale_events: section.integer("sale_events", 1..=10_000).map_or(SALE_EVENTS, |entry| entry.value),
+        stock: section.integer("stock", 0..=1_000_000_000).map_or(STOCK, |entry| entry.value),
+        limit_per_user: section
+            .integer("limit_per_user", 1..=1_000_000_000)
+            .map_or(LIMIT_PER_USER, |entry| entry.value),
+        upgrade: section.section("upgrade").map(read_upgrade).unwrap_or_default(),
+    }
+}
+
+fn read_upgrade(section: Section<'_>) -> BTreeMap<String, u64> {
+    let setting = |key: &str| {
+        let value = section.integer(key, 0..=UPGRADE_SETTING_MS_MAX)?.value;
+        Some((key.to_owned(), value))
+    };
+    let settings = UPGRADE_SETTINGS.into_iter().filter_map(setting).collect();
+    section.finish();
+    settings
+}
+
+fn read_external(section: &Section<'_>) -> ExternalPlan {
+    const HINT: &str = "write url = \"http://127.0.0.1:8080\"";
+    section.require("url", HINT);
+    let header = |key: &str| {
+        section.parse(key, "the name of a header", "write it like \"x-process\"", |name| {
+            if is_token(name) { Ok(name.to_ascii_lowercase()) } else { Err("it has other characters") }
+        })
+    };
+    ExternalPlan {
+        url: section.parse("url", "a URL on this machine", HINT, loopback_url).unwrap_or_default(),
+        process_header: header("process_header"),
+        config_header: header("config_header"),
+    }
+}
+
+/// `http://host:port` with the port filled in. Load is for servers on this machine only: a typing error
+/// must not turn the harness on somebody else's.
+fn loopback_url(text: &str) -> Result<String, &'static str> {
+    const ELSEWHERE: &str = "only localhost, 127.0.0.0/8 and [::1] are loaded";
+    let rest = text.strip_prefix("http://").ok_or("it does not begin with http://")?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@']) {
+        return Err("it has more than a host and a port");
+    }
+    let (host, port) = match (rest.rsplit_once(':'), rest.ends_with(']')) {
+        (Some((host, port)), false) => (host, port.parse().map_err(|_| "its port is not a number")?),
+        _ => (rest, HTTP_PORT),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_loopback = host == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    if is_loopback { Ok(format!("http://{host}:{port}")) } else { Err(ELSEWHERE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loopback_url;
+
+    #[test]
+    fn only_this_machine_is_loaded() {
+        for (text, expected) in [
+            ("http://127.0.0.1:8080", Ok("http://127.0.0.1:8080")),
+            ("http://127.9.9.9:1/", Ok("http://127.9.9.9:1")),
+            ("http://localhost", Ok("http://localhost:80")),
+            ("http://[::1]:8080", Ok("http://[::1]:8080")),
+            ("http://[::1]", Ok("http://[::1]:80")),
+            ("https://127.0.0.1", Err("it does not begin with http://")),
+            ("http://127.0.0.1:x", Err("its port is not a number")),
+            ("http://127.0.0.1:8080/path", Err("it has more than a host and a port")),
+            ("http://me@127.0.0.1", Err("it has more than a host and a port")),
+            ("http://10.0.0.1:80", Err("only localhost, 127.0.0.0/8 and [::1] are loaded")),
+            ("http://0.0.0.0:80", Err("only localhost, 127.0.0.0/8 and [::1] are loaded")),
+            ("http://example.com", Err("only localhost, 127.0.0.0/8 and [::1] are loaded")),
+            ("http://localhost.example.com:80", Err("only localhost, 127.0.0.0/8 and [::1] are loaded")),
+            ("http://", Err("only localhost, 127.0.0.0/8 and [::1] are loaded")),
+        ] {
+            assert_eq!(loopback_url(text), expected.map(str::to_owned), "{text}");
+        }
+    }
+}
