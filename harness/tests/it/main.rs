@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Everything that needs the whole crate: one binary, a module for each subject.
+
+mod scenarios;

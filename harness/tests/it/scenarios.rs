@@ -1,0 +1,171 @@
+//! The scenarios of this repository, and what their README says of the format.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use harness::{
+    exit::ExitCode,
+    plan::{Action, ConnectionMode, Gate, Op, Plan, TargetPlan, planned},
+    scenario::{Catalog, Scenario, load},
+};
+
+fn project() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().expect("the crate must lie in the project").to_owned()
+}
+
+fn plan(name: &str) -> Plan {
+    load(name, &project(), &[]).expect("the scenario must be valid").plan(1)
+}
+
+fn run(line: &str) -> (ExitCode, String, String) {
+    let args = std::iter::once("harness").chain(line.split_whitespace()).map(OsString::from);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code =
+        harness::cli::run(args, &project(), &mut out, &mut err).expect("writing to memory must not fail");
+    let text = |bytes| String::from_utf8(bytes).expect("what is printed must be UTF-8");
+    (code, text(out), text(err))
+}
+
+#[test]
+fn all_are_valid_and_have_a_row_in_the_readme() {
+    let (code, out, err) = run("check");
+    assert_eq!((code, err.as_str()), (ExitCode::Pass, ""), "{out}");
+    let readme = fs::read_to_string(project().join("scenarios/README.md")).unwrap();
+    let files = Catalog::find(&project()).unwrap().files().unwrap();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let name = load(&file.display().to_string(), &project(), &[]).unwrap().name;
+        assert!(readme.contains(&format!("\n| `{name}` | ")), "{name} has no row");
+    }
+}
+
+#[test]
+fn the_examples_of_the_readme_are_valid_and_name_every_key() {
+    let readme = fs::read_to_string(project().join("scenarios/README.md")).unwrap();
+    let examples: Vec<&str> = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("an example must end"))
+        .collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        if let Err(faults) = Scenario::read(Path::new("README.md"), example, None, &[]) {
+            panic!("{faults}\nin\n{example}");
+        }
+    }
+    // One key that does not exist in each table makes the reader list those that do.
+    let unknown = "zzzzzzzz = 1\n";
+    let tables = [
+        "[target]\nkind = \"reference\"",
+        "[target]\nkind = \"external\"",
+        "[target.upgrade]",
+        "[gate]",
+        "[load]",
+        "[[load.stream]]",
+        "[[load.stream.request]]",
+        "[[event]]\naction = \"upgrade\"",
+        "[[event]]\naction = \"exec\"",
+        "[[event]]\naction = \"signal\"",
+    ];
+    for table in tables {
+        let kind = if table.starts_with("[target]\n") { "" } else { "[target]\nkind = \"reference\"\n" };
+        let stream = if table.contains("request") { "[[load.stream]]\n" } else { "" };
+        let source = format!("{kind}{stream}{table}\n{unknown}");
+        let faults = Scenario::read(Path::new("x"), &source, None, &[]).unwrap_err();
+        let hints = faults
+            .iter()
+            .filter(|fault| fault.key.ends_with("zzzzzzzz"))
+            .filter_map(|fault| fault.hint.as_ref());
+        let known: Vec<&str> =
+            hints.flat_map(|hint| hint.trim_start_matches("known here: ").split(", ")).collect();
+        assert!(!known.is_empty(), "{table}: {faults}");
+        for key in known {
+            let is_there = readme.contains(&format!("\n{key} = ")) || readme.contains(&format!("{key}]"));
+            assert!(is_there, "{key} of {table} is not in the README");
+        }
+    }
+}
+
+/// The main job: at least 60 swaps, new and reused connections, reading and buying, within a minute.
+#[test]
+fn upgrade_is_the_main_job() {
+    let plan = plan("upgrade");
+    let is_swap = |action: &Action| matches!(action, Action::Upgrade { binary: None, expect_ok: true });
+    assert!(plan.events.iter().filter(|event| is_swap(&event.action)).count() >= 60);
+    assert!(plan.load.duration_ns <= 60_000_000_000);
+    assert!((80_000..=120_000).contains(&planned(&plan.load, plan.seed)));
+    let TargetPlan::Reference(reference) = &plan.target else { panic!("{:?}", plan.target) };
+    assert_eq!(reference.strategy, "handoff-live");
+    let modes: Vec<_> = plan.load.streams.iter().map(|stream| stream.connection).collect();
+    assert_eq!(modes, [ConnectionMode::Reused { connections: 24 }, ConnectionMode::New]);
+    for stream in &plan.load.streams {
+        for op in [Op::List, Op::Info, Op::Buy, Op::Order] {
+            assert!(stream.requests.iter().any(|request| request.op == op), "{op:?} in {}", stream.name);
+        }
+    }
+    for gate in
+        [Gate::FailedMax(0), Gate::UpgradesMin(60), Gate::EventsFailedMax(0), Gate::ClosedByServerMax(0)]
+    {
+        assert!(plan.gates.contains(&gate), "{gate:?}");
+    }
+}
+
+#[test]
+fn smoke_is_short_and_the_control_arms_allow_no_failure() {
+    assert!(plan("smoke").load.duration_ns < 10_000_000_000);
+    for (name, strategy, swaps) in
+        [("must-fail/stop-start", "stop-start", 5), ("must-fail/reuseport", "reuseport", 24)]
+    {
+        let plan = plan(name);
+        let TargetPlan::Reference(reference) = &plan.target else { panic!("{:?}", plan.target) };
+        assert_eq!((reference.strategy.as_str(), plan.events.len()), (strategy, swaps));
+        assert!(plan.gates.contains(&Gate::FailedMax(0)));
+    }
+}
+
+#[test]
+fn list_and_plan_of_the_repository() {
+    insta::assert_snapshot!(run("list").1, @r"
+    name                  target     time  what
+    must-fail/reuseport   reference   20s  The SO_REUSEPORT swap of the seed, 24
+                                           times; must end in exit 1.
+    must-fail/stop-start  reference   12s  Five plain restarts; must end in exit 1
+                                           with the gap of each.
+    smoke                 reference    4s  Five binary swaps in four seconds of
+                                           light load.
+    upgrade               reference   40s  Sixty binary swaps under load; not one
+                                           request may fail.
+    ");
+    insta::assert_snapshot!(run("plan upgrade").1, @r"
+    upgrade
+    Sixty binary swaps under load; not one request may fail.
+
+    target       reference, strategy handoff-live; 500 users, 10 sale events, 1600
+                 of each good in stock, 1000000 per user
+    load         40s, without warm-up; failed after 5s, slow after 250ms; at most
+                 4096 in flight
+    seed         1
+    fingerprint  90e214b00fae4ea1c180c5569c287048eb55ab594d992b36d10ae88036b6a4f0
+
+    stream  connection  rate/s  arrival  planned  requests
+    busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1
+    fresh   new            500  uniform    20000  list 6, info 2, buy 2, order 1
+    total                 2500            100000
+
+    events                   first  every  action
+    upgrade-1 to upgrade-60  600ms  600ms  upgrade
+
+    gate                  limit
+    failed_max                0
+    upgrades_min             60
+    events_failed_max         0
+    closed_by_server_max      0
+    hard_downtime_ms_max      0
+    lateness_p99_us_max    5000
+    unsent_max                0
+    ");
+}
