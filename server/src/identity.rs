@@ -44,7 +44,7 @@ mod tests {
     fn the_label_is_the_trimmed_text_of_the_release_file() {
         let folder = tempfile::tempdir().unwrap();
         let executable = folder.path().join("seckill");
-        let mut check = |text: &str, expected: Option<&str>| {
+        let check = |text: &str, expected: Option<&str>| {
             fs::write(folder.path().join(RELEASE_FILE), text).unwrap();
             assert_eq!(label_beside(&executable).as_deref(), expected, "{text:?}");
         };

@@ -113,7 +113,7 @@ mod tests {
         check(&format!("v1.{}.1000.{mac}", u64::MAX), TokenError::Malformed);
         check(&format!("v1.8.1000.{mac}"), TokenError::Forged);
         check(&format!("v1.7.1001.{mac}"), TokenError::Forged);
-        check(&good[..good.len() - 2], TokenError::Forged);
+        check(&good[..good.len() - 3], TokenError::Forged);
         check(&format!("{good}A"), TokenError::Malformed);
         check(&other, TokenError::Forged);
     }
