@@ -4,16 +4,26 @@
 //! Every key in it is fixed: loaded at start, changed by an upgrade or a restart and never applied by
 //! halves. What a changed file would need is told by [`pending`].
 
+mod file;
+mod pending;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-pub use self::settings::{
-    AdminSettings, ApiSettings, AuthSettings, Config, EtcdSettings, GlobalSettings, Limits, LogLevel,
-    MysqlSettings, RedisSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
+use tomlcheck::Faults;
+
+pub use self::{
+    file::parse,
+    pending::{Needs, PendingChange, pending},
+    settings::{
+        AdminSettings, ApiSettings, AuthSettings, Config, EtcdSettings, GlobalSettings, Limits, LogLevel,
+        MysqlSettings, RedisSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
+    },
 };
 
 /// Why there are no settings.
@@ -26,6 +36,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The file has faults; the source is all of them, each with line and hint.
+    #[error("use the configuration file {}", path.display())]
+    Faults {
+        path: PathBuf,
+        #[source]
+        faults: Faults,
+    },
 }
 
 /// Reads and checks the file at `path`.
@@ -33,10 +50,6 @@ pub enum Error {
 /// # Errors
 /// The file cannot be read, or it has faults; then all of them are told at once.
 pub fn load(path: &Path) -> Result<Config, Error> {
-    let _text =
-        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    Ok(Config::with_defaults(
-        std::net::SocketAddr::from(([127, 0, 0, 1], 8080)),
-        std::net::SocketAddr::from(([127, 0, 0, 1], 8081)),
-    ))
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    parse(path, &text).map_err(|faults| Error::Faults { path: path.to_path_buf(), faults })
 }

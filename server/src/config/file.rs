@@ -1,0 +1,236 @@
+//! The text of the file -> checked settings, or every fault it has.
+//!
+//! Reading goes on after a fault with the default in its place; nothing of it is used then.
+
+use std::{
+    convert::Infallible,
+    fmt::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use tomlcheck::{Document, Faults, Section};
+
+use super::settings::{
+    Config, EtcdSettings, Limits, LogLevel, MysqlSettings, RedisSettings, Secret, Strategy, UpgradeSettings,
+};
+
+/// Longest path of a unix socket, in bytes (`sun_path` has 108 with the final zero).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// More than an hour is not waited for by anybody.
+const WAIT_MS_MAX: u64 = 3_600_000;
+
+/// Less would refuse honest orders.
+const BODY_BYTES_MAX_FROM: usize = 256;
+
+/// A body is held in memory as a whole.
+const BODY_BYTES_MAX_TO: usize = 16 << 20;
+
+/// More descriptors than this no kernel grants one process by default.
+const CONNECTIONS_MAX_TO: usize = 1_000_000;
+
+/// Checks `text`; `source` is only its name.
+///
+/// # Errors
+/// All faults of the text.
+pub fn parse(source: &Path, text: &str) -> Result<Config, Faults> {
+    let document = Document::parse(source, text)?;
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config::with_defaults(nowhere, nowhere);
+    config.source = source.to_path_buf();
+    config.digest = hexadecimal(&Sha256::digest(text));
+    let root = document.root();
+    read(&root, &mut config);
+    root.finish();
+    document.finish()?;
+    Ok(config)
+}
+
+fn read(root: &Section<'_>, config: &mut Config) {
+    if let Some(section) = root.section("global") {
+        if let Some(level) = section.choice("logLevel", &LogLevel::WORDS) {
+            config.global.log_level = level;
+        }
+        path(&section, "pid", &mut config.global.pid);
+        section.finish();
+    }
+    config.mysql = root.section("mysql").map(mysql);
+    config.redis = root.section("redis").map(redis);
+    config.etcd = root.section("etcd").map(|section| {
+        let address = host_and_port(&section, "127.0.0.1:2379");
+        section.finish();
+        EtcdSettings { address }
+    });
+    if let Some(section) = root.required_section("api", "write [api] with bind = \"127.0.0.1:8080\"") {
+        bind(&section, "127.0.0.1:8080", &mut config.api.bind);
+        path(&section, "blacklist", &mut config.api.blacklist);
+        section.finish();
+    }
+    if let Some(section) = root.required_section("admin", "write [admin] with bind = \"127.0.0.1:8081\"") {
+        bind(&section, "127.0.0.1:8081", &mut config.admin.bind);
+        if overlap(config.api.bind, config.admin.bind) {
+            section.fault_at("bind", "is the address of [api] too", "give it another port");
+        }
+        path(&section, "token_file", &mut config.admin.token_file);
+        section.finish();
+    }
+    for (name, key, value) in [
+        ("auth", "secret_file", &mut config.auth.secret_file),
+        ("store", "path", &mut config.store.path),
+        ("sale", "activities", &mut config.sale.activities),
+    ] {
+        if let Some(section) = root.section(name) {
+            path(&section, key, value);
+            section.finish();
+        }
+    }
+    if let Some(section) = root.section("upgrade") {
+        upgrade(section, &mut config.upgrade);
+    }
+    if let Some(section) = root.section("limits") {
+        limits(section, &mut config.limits);
+    }
+    distinct_files(root, config);
+}
+
+fn mysql(section: Section<'_>) -> MysqlSettings {
+    section.require("username", "write username = \"root\"");
+    section.require("database", "write database = \"seckill\"");
+    let word = |key| section.string(key).map(|entry| entry.value).unwrap_or_default();
+    let settings = MysqlSettings {
+        address: host_and_port(&section, "127.0.0.1:3306"),
+        username: word("username"),
+        password: secret(&section, "password"),
+        database: word("database"),
+    };
+    section.finish();
+    settings
+}
+
+fn redis(section: Section<'_>) -> RedisSettings {
+    let settings =
+        RedisSettings { address: host_and_port(&section, "127.0.0.1:6379"), auth: secret(&section, "auth") };
+    section.finish();
+    settings
+}
+
+fn upgrade(section: Section<'_>, settings: &mut UpgradeSettings) {
+    if let Some(strategy) = section.choice("strategy", &Strategy::WORDS) {
+        settings.strategy = strategy;
+    }
+    path(&section, "socket", &mut settings.socket);
+    if settings.socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        let what = format!("has more than {SOCKET_PATH_BYTES_MAX} bytes, too long for a unix socket");
+        section.fault_at("socket", what, "write a path relative to the working directory");
+    }
+    milliseconds(&section, "start_timeout_ms", 1, &mut settings.start_timeout);
+    milliseconds(&section, "probation_ms", 0, &mut settings.probation);
+    milliseconds(&section, "drain_ms", 0, &mut settings.drain);
+    section.finish();
+}
+
+fn limits(section: Section<'_>, settings: &mut Limits) {
+    if let Some(entry) = section.integer("orders_per_user_per_second", 0..=1_000_000) {
+        settings.orders_per_user_per_second = entry.value;
+    }
+    if let Some(entry) = section.integer("body_bytes_max", BODY_BYTES_MAX_FROM..=BODY_BYTES_MAX_TO) {
+        settings.body_bytes_max = entry.value;
+    }
+    if let Some(entry) = section.integer("connections_max", 1..=CONNECTIONS_MAX_TO) {
+        settings.connections_max = entry.value;
+    }
+    section.finish();
+}
+
+fn path(section: &Section<'_>, key: &str, value: &mut PathBuf) {
+    if let Some(entry) = section.string(key) {
+        *value = entry.value.into();
+    }
+}
+
+fn milliseconds(section: &Section<'_>, key: &str, from: u64, value: &mut Duration) {
+    if let Some(entry) = section.integer(key, from..=WAIT_MS_MAX) {
+        *value = Duration::from_millis(entry.value);
+    }
+}
+
+/// A password; it may be empty. A value of another type is not repeated in the fault.
+fn secret(section: &Section<'_>, key: &str) -> Secret {
+    let word = section.parse(key, "a string", "write it between quotes", |word| {
+        Ok::<_, Infallible>(Secret::new(word.to_owned()))
+    });
+    word.unwrap_or_else(|| Secret::new(String::new()))
+}
+
+/// An address to listen on, which has to be there. Names are not resolved: a service that is moved by its
+/// name server is not what anybody means here.
+fn bind(section: &Section<'_>, example: &str, value: &mut SocketAddr) {
+    let hint = format!("write bind = \"{example}\"");
+    section.require("bind", &hint);
+    let parsed = section.parse("bind", "an IP address and a port", hint, str::parse::<SocketAddr>);
+    *value = parsed.unwrap_or(*value);
+}
+
+/// The address of another service, which has to be there.
+fn host_and_port(section: &Section<'_>, example: &str) -> String {
+    let hint = format!("write address = \"{example}\"");
+    section.require("address", &hint);
+    let parsed = section.parse("address", "a host and a port", hint, |text| {
+        let (host, port) = text.rsplit_once(':').ok_or("there is no port")?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !bracketed) {
+            return Err("there is no host before the port");
+        }
+        match port.parse::<u16>() {
+            Ok(1..) => Ok(text.to_owned()),
+            Ok(0) | Err(_) => Err("the port must be from 1 to 65535"),
+        }
+    });
+    parsed.unwrap_or_default()
+}
+
+/// Whether one of two listeners would be in the way of the other.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || everywhere)
+}
+
+/// Two settings that name one file would overwrite each other.
+fn distinct_files(root: &Section<'_>, config: &Config) {
+    let files = [
+        ("global", "pid", &config.global.pid),
+        ("api", "blacklist", &config.api.blacklist),
+        ("admin", "token_file", &config.admin.token_file),
+        ("auth", "secret_file", &config.auth.secret_file),
+        ("store", "path", &config.store.path),
+        ("sale", "activities", &config.sale.activities),
+        ("upgrade", "socket", &config.upgrade.socket),
+    ];
+    for (index, this) in files.iter().enumerate() {
+        let Some(other) = files[..index].iter().find(|other| normal(other.2) == normal(this.2)) else {
+            continue;
+        };
+        // The later one gets the blame, unless it is a default that is written down nowhere.
+        let written = root.section(this.0).is_some_and(|section| section.has(this.1));
+        let (blamed, other) = if written { (this, other) } else { (other, this) };
+        if let Some(section) = root.section(blamed.0) {
+            let what = format!("is the file of {}.{} too", other.0, other.1);
+            section.fault_at(blamed.1, what, "give it a file of its own");
+        }
+    }
+}
+
+/// The path without `.` steps, so that `./a` and `a` are one.
+fn normal(path: &Path) -> PathBuf {
+    path.components().filter(|step| !matches!(step, std::path::Component::CurDir)).collect()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("writing into a string must succeed");
+        digits
+    })
+}

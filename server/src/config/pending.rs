@@ -1,0 +1,110 @@
+//! What a file says now that the process does not do yet, because all of its keys are fixed.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Config, Secret};
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// A key that has another value in the file than in the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PendingChange {
+    /// As in the file, for example `api.bind`.
+    pub key: &'static str,
+    /// What the process does; `None`: the key's section was not there.
+    pub loaded: Option<String>,
+    /// What the file says now; `None`: the key's section is not there any more.
+    pub file: Option<String>,
+    pub needs: Needs,
+}
+
+/// What makes the new value take effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Needs {
+    /// The next process reads it, even if it takes over from this one.
+    Upgrade,
+    /// Two processes that hand over to each other must agree on it, so this one has to stop first.
+    Restart,
+}
+
+struct Setting {
+    key: &'static str,
+    value: Option<String>,
+    secret: bool,
+    needs: Needs,
+}
+
+/// The keys in which `now`, the file as it is, differs from `loaded`, in the order of the sections.
+#[must_use]
+pub fn pending(loaded: &Config, now: &Config) -> Vec<PendingChange> {
+    let pairs = settings(loaded).into_iter().zip(settings(now));
+    let changed = pairs.filter(|(loaded, now)| loaded.value != now.value);
+    changed
+        .map(|(loaded, now)| PendingChange {
+            key: loaded.key,
+            needs: loaded.needs,
+            loaded: loaded.shown(),
+            file: now.shown(),
+        })
+        .collect()
+}
+
+impl Setting {
+    fn shown(self) -> Option<String> {
+        if self.secret { self.value.map(|_| HIDDEN.to_owned()) } else { self.value }
+    }
+}
+
+/// Every key with its value; the same keys in the same order for any settings.
+fn settings(config: &Config) -> Vec<Setting> {
+    let setting = |key, value, needs| Setting { key, value: Some(value), secret: false, needs };
+    let optional = |key, value: Option<&String>| Setting {
+        key,
+        value: value.cloned(),
+        secret: false,
+        needs: Needs::Upgrade,
+    };
+    let hidden = |key, value: Option<&Secret>| Setting {
+        key,
+        value: value.map(|secret| secret.expose().to_owned()),
+        secret: true,
+        needs: Needs::Upgrade,
+    };
+    let path = |path: &Path| path.display().to_string();
+    let (mysql, redis) = (config.mysql.as_ref(), config.redis.as_ref());
+    let (upgrade, limits) = (&config.upgrade, &config.limits);
+    vec![
+        setting("global.logLevel", config.global.log_level.to_string(), Needs::Upgrade),
+        setting("global.pid", path(&config.global.pid), Needs::Restart),
+        optional("mysql.address", mysql.map(|mysql| &mysql.address)),
+        optional("mysql.username", mysql.map(|mysql| &mysql.username)),
+        hidden("mysql.password", mysql.map(|mysql| &mysql.password)),
+        optional("mysql.database", mysql.map(|mysql| &mysql.database)),
+        optional("redis.address", redis.map(|redis| &redis.address)),
+        hidden("redis.auth", redis.map(|redis| &redis.auth)),
+        optional("etcd.address", config.etcd.as_ref().map(|etcd| &etcd.address)),
+        setting("api.bind", config.api.bind.to_string(), Needs::Restart),
+        setting("api.blacklist", path(&config.api.blacklist), Needs::Upgrade),
+        setting("admin.bind", config.admin.bind.to_string(), Needs::Restart),
+        setting("admin.token_file", path(&config.admin.token_file), Needs::Upgrade),
+        setting("auth.secret_file", path(&config.auth.secret_file), Needs::Upgrade),
+        setting("store.path", path(&config.store.path), Needs::Restart),
+        setting("sale.activities", path(&config.sale.activities), Needs::Upgrade),
+        setting("upgrade.strategy", upgrade.strategy.to_string(), Needs::Upgrade),
+        setting("upgrade.socket", path(&upgrade.socket), Needs::Restart),
+        setting("upgrade.start_timeout_ms", upgrade.start_timeout.as_millis().to_string(), Needs::Upgrade),
+        setting("upgrade.probation_ms", upgrade.probation.as_millis().to_string(), Needs::Upgrade),
+        setting("upgrade.drain_ms", upgrade.drain.as_millis().to_string(), Needs::Upgrade),
+        setting(
+            "limits.orders_per_user_per_second",
+            limits.orders_per_user_per_second.to_string(),
+            Needs::Upgrade,
+        ),
+        setting("limits.body_bytes_max", limits.body_bytes_max.to_string(), Needs::Upgrade),
+        setting("limits.connections_max", limits.connections_max.to_string(), Needs::Upgrade),
+    ]
+}

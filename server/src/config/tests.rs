@@ -1,0 +1,218 @@
+//! Which files are taken, which are refused, and with what words.
+
+use super::*;
+
+/// The settings block exactly as the seed prints it.
+const SEED: &str = r#"[global]
+    logLevel = "info"
+    pid = "./.pid"
+[mysql]
+    address = "127.0.0.1:3306"
+    username = "root"
+    password = "123"
+    database = "seckill"
+[redis]
+    address = "127.0.0.1:6379"
+    auth = "abcdefg"
+[etcd]
+    address = "127.0.0.1:2379"
+[api]
+    bind = "127.0.0.1:8080"
+    blacklist = "./blacklist.txt"
+[admin]
+    bind = "127.0.0.1:8081"
+"#;
+
+const LEAST: &str = "[api]\nbind = \"127.0.0.1:8080\"\n[admin]\nbind = \"127.0.0.1:8081\"\n";
+
+fn good(text: &str) -> Config {
+    match parse(Path::new("f.toml"), text) {
+        Ok(config) => config,
+        Err(faults) => panic!("{faults}"),
+    }
+}
+
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    let faults = parse(Path::new("f.toml"), text).map_err(|faults| faults.to_string());
+    assert_eq!(faults.unwrap_err(), expected.join("\n"));
+}
+
+#[test]
+fn the_seeds_file_is_taken_as_it_is() {
+    let config = good(SEED);
+    assert_eq!(config.global.log_level, LogLevel::Info);
+    assert_eq!(config.api.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.bind.to_string(), "127.0.0.1:8081");
+    let mysql = config.mysql.unwrap();
+    assert_eq!((mysql.address.as_str(), mysql.password.expose()), ("127.0.0.1:3306", "123"));
+    assert_eq!(config.redis.unwrap().auth.expose(), "abcdefg");
+    assert_eq!(config.etcd.unwrap().address, "127.0.0.1:2379");
+}
+
+#[test]
+fn the_example_says_what_the_seed_says_and_shows_the_defaults() {
+    let example = include_str!("../../seckill.example.toml");
+    assert_eq!(pending(&good(SEED), &good(example)), []);
+    // With the comment signs before sections and keys taken away, the values are the defaults.
+    let uncommented = |line: &'static str| {
+        line.strip_prefix('#')
+            .filter(|rest| rest.starts_with('[') || rest.starts_with("    "))
+            .unwrap_or(line)
+    };
+    let spelt_out: Vec<&str> = example.lines().map(uncommented).collect();
+    let config = good(&spelt_out.join("\n"));
+    assert_eq!(pending(&good(SEED), &config), []);
+    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 11, "every section is shown");
+}
+
+#[test]
+fn the_example_of_activities_is_valid() {
+    let text = include_str!("../../activities.example.json");
+    let activities = crate::state::Activities::parse(text.as_bytes()).unwrap();
+    assert_eq!(activities.events().len(), 1);
+}
+
+#[test]
+fn only_the_two_addresses_are_needed() {
+    let config = good(LEAST);
+    let mut defaults = Config::with_defaults(config.api.bind, config.admin.bind);
+    (defaults.source, defaults.digest) = (config.source.clone(), config.digest.clone());
+    assert_eq!(config, defaults);
+    assert_eq!(config.upgrade.strategy, Strategy::HandoffLive);
+}
+
+#[test]
+fn our_own_sections() {
+    let ours = "[auth]\nsecret_file = \"s\"\n[store]\npath = \"d\"\n[sale]\nactivities = \"a\"\n[upgrade]\n\
+        strategy = \"reuseport\"\nsocket = \"u\"\nstart_timeout_ms = 5\nprobation_ms = 0\ndrain_ms = 7\n[limits]\n\
+        orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\n";
+    let config = good(&format!("{LEAST}token_file = \"t\"\n{ours}"));
+    assert_eq!(config.admin.token_file, Path::new("t"));
+    assert_eq!(config.auth.secret_file, Path::new("s"));
+    assert_eq!(config.store.path, Path::new("d"));
+    assert_eq!(config.sale.activities, Path::new("a"));
+    assert_eq!(config.upgrade.strategy, Strategy::Reuseport);
+    assert_eq!(config.upgrade.drain.as_millis(), 7);
+    assert_eq!(
+        config.limits,
+        Limits { orders_per_user_per_second: 3, body_bytes_max: 1024, connections_max: 9 }
+    );
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_line_and_hint() {
+    let text = "[global]\nlogLevel = \"inof\"\nloglevel = \"info\"\n[mysql]\naddress = \"localhost\"\nusername = \"\"\n\
+        [etcd]\n[api]\nbind = \":8080\"\n[upgrade]\nstrategy = \"hand-off\"\ndrain_ms = -1\nprobation = 5\n\
+        [limits]\nconnections_max = 0\n[quota]\n";
+    check(
+        text,
+        &[
+            "f.toml:1:1: admin: missing key",
+            "  hint: write [admin] with bind = \"127.0.0.1:8081\"",
+            "f.toml:2:12: global.logLevel: unknown word \"inof\"",
+            "  hint: did you mean \"info\"? (one of \"trace\", \"debug\", \"info\", \"warn\", \"warning\", \"error\")",
+            "f.toml:3:1: global.loglevel: unknown key",
+            "  hint: did you mean `logLevel`?",
+            "f.toml:4:1: mysql.database: missing key",
+            "  hint: write database = \"seckill\"",
+            "f.toml:5:11: mysql.address: expected a host and a port, found \"localhost\": there is no port",
+            "  hint: write address = \"127.0.0.1:3306\"",
+            "f.toml:6:12: mysql.username: must not be empty",
+            "  hint: fill it in or leave it out",
+            "f.toml:7:1: etcd.address: missing key",
+            "  hint: write address = \"127.0.0.1:2379\"",
+            "f.toml:9:8: api.bind: expected an IP address and a port, found \":8080\": invalid socket address syntax",
+            "  hint: write bind = \"127.0.0.1:8080\"",
+            "f.toml:11:12: upgrade.strategy: unknown word \"hand-off\"",
+            "  hint: did you mean \"handoff\"? (one of \"handoff-live\", \"handoff\", \"reuseport\", \"stop-start\")",
+            "f.toml:12:12: upgrade.drain_ms: -1 is out of range",
+            "  hint: write a number from 0 to 3600000",
+            "f.toml:13:1: upgrade.probation: unknown key",
+            "  hint: did you mean `probation_ms`?",
+            "f.toml:15:19: limits.connections_max: 0 is out of range",
+            "  hint: write a number from 1 to 1000000",
+            "f.toml:16:2: quota: unknown key",
+            "  hint: known here: global, mysql, redis, etcd, api, admin, auth, store, sale, upgrade, limits",
+        ],
+    );
+}
+
+#[test]
+fn addresses_and_files_must_not_collide() {
+    let both = |api: &str, admin: &str| format!("[api]\nbind = \"{api}\"\n[admin]\nbind = \"{admin}\"\n");
+    let collision = &["f.toml:4:8: admin.bind: is the address of [api] too", "  hint: give it another port"];
+    check(&both("127.0.0.1:80", "127.0.0.1:80"), collision);
+    check(&both("0.0.0.0:80", "127.0.0.1:80"), collision);
+    let _other_address = good(&both("127.0.0.2:80", "127.0.0.1:80"));
+    let _any_port = good(&both("127.0.0.1:0", "127.0.0.1:0"));
+
+    check(
+        &format!("{LEAST}[store]\npath = \"./.pid\"\n"),
+        &["f.toml:6:8: store.path: is the file of global.pid too", "  hint: give it a file of its own"],
+    );
+    check(
+        &format!("{LEAST}[global]\npid = \"seckill.db\"\n"),
+        &["f.toml:6:7: global.pid: is the file of store.path too", "  hint: give it a file of its own"],
+    );
+    let long = "x".repeat(108);
+    check(
+        &format!("{LEAST}[upgrade]\nsocket = \"{long}\"\n"),
+        &[
+            "f.toml:6:10: upgrade.socket: has more than 107 bytes, too long for a unix socket",
+            "  hint: write a path relative to the working directory",
+        ],
+    );
+}
+
+#[test]
+fn addresses_of_services() {
+    let at = |address: &str| {
+        parse(Path::new("f.toml"), &format!("{LEAST}[etcd]\naddress = \"{address}\"\n")).is_ok()
+    };
+    for good in ["127.0.0.1:2379", "etcd.internal:1", "[::1]:65535"] {
+        assert!(at(good), "{good}");
+    }
+    for bad in ["", "host", ":80", "host:", "host:0", "host:65536", "a host:1", "::1:80"] {
+        assert!(!at(bad), "{bad}");
+    }
+}
+
+#[test]
+fn a_changed_file_is_told_key_by_key_and_secrets_are_not_shown() {
+    let now =
+        SEED.replace("\"info\"", "\"debug\"").replace(":8080", ":9090").replace("\"123\"", "\"hunter2\"");
+    let now = now.replace("[etcd]\n    address = \"127.0.0.1:2379\"\n", "");
+    let changes = pending(&good(SEED), &good(&now));
+    let told: Vec<String> = changes
+        .iter()
+        .map(|change| {
+            let shown = |value: &Option<String>| value.clone().unwrap_or("-".to_owned());
+            format!("{} {} {} {:?}", change.key, shown(&change.loaded), shown(&change.file), change.needs)
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "global.logLevel info debug Upgrade",
+            "mysql.password (hidden) (hidden) Upgrade",
+            "etcd.address 127.0.0.1:2379 - Upgrade",
+            "api.bind 127.0.0.1:8080 127.0.0.1:9090 Restart",
+        ]
+    );
+    assert_eq!(pending(&good(SEED), &good(SEED)), []);
+}
+
+#[test]
+fn a_password_shows_nowhere() {
+    let config = good(SEED);
+    let text = format!("{config:?}");
+    assert!(text.contains("(hidden)") && !text.contains("abcdefg"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_with_its_name() {
+    let error = load(Path::new("/nowhere/seckill.toml")).unwrap_err();
+    assert_eq!(error.to_string(), "read the configuration file /nowhere/seckill.toml");
+    assert!(matches!(error, Error::Read { .. }));
+}
