@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn files_that_are_not_there_are_empty_lists() {
         let folder = tempfile::tempdir().unwrap();
-        let snapshot = Reload::start(&config(folder.path())).unwrap().cell().load();
+        let snapshot = Reload::start(&config(folder.path()), Generation::FIRST).unwrap().cell().load();
         assert_eq!(snapshot.generation, Generation(1));
         assert!(snapshot.blacklist.is_empty() && snapshot.activities.events().is_empty());
     }
@@ -180,7 +180,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path());
         fs::write(&config.api.blacklist, "1\ntwo\n").unwrap();
-        let error = Reload::start(&config).unwrap_err();
+        let error = Reload::start(&config, Generation::FIRST).unwrap_err();
         assert!(error.to_string().ends_with("blacklist.txt"), "{error}");
         assert!(reason(&error).ends_with(": 2"), "{}", reason(&error));
     }
@@ -190,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path());
         fs::write(&config.sale.activities, ACTIVITIES).unwrap();
-        let mut reload = Reload::start(&config).unwrap();
+        let mut reload = Reload::start(&config, Generation::FIRST).unwrap();
         let cell = reload.cell();
 
         let list = |text: &str| Candidate {

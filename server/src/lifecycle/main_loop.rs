@@ -236,7 +236,7 @@ fn tell_pending(life: &Life, tasks: &Tasks) {
     drop(tasks.spawn_blocking(move || match config::load(&loaded.source) {
         Ok(now) => {
             for change in config::pending(&loaded, &now) {
-                tracing::warn!(key = change.key, needs = %change.needs, "changed in the file, not in use");
+                tracing::warn!(key = change.key, needs = ?change.needs, "changed in the file, not in use");
             }
         }
         Err(error) => tracing::error!(%error, "the configuration file has faults and is not used"),
