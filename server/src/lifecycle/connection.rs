@@ -175,7 +175,7 @@ async fn serve_http1(
                 let (stream, front) = parts.io.into_parts();
                 return match ended {
                     None => {
-                        let bytes = joined(parts.read_buf, front);
+                        let bytes = joined(parts.read_buf, &front);
                         End::Moved(Parcel { side, stream, bytes, idle })
                     }
                     Some(Ok(())) => { linger(stream).await; if closing { End::Closed } else { End::Finished } }
@@ -230,12 +230,12 @@ async fn serve_http2(
 }
 
 /// The bytes that hyper had read, then those that it had not come to.
-fn joined(read: Bytes, rest: Bytes) -> Bytes {
+fn joined(read: Bytes, rest: &Bytes) -> Bytes {
     if rest.is_empty() {
         return read;
     }
     let mut all = BytesMut::from(read);
-    all.extend_from_slice(&rest);
+    all.extend_from_slice(rest);
     all.freeze()
 }
 

@@ -85,21 +85,27 @@ impl AsFd for Listener {
 
 /// Where an accepted connection of a known client goes instead of being served.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Diversion(Arc<Mutex<Option<(SocketAddr, oneshot::Sender<TcpStream>)>>>);
+pub(super) struct Diversion(Arc<Mutex<Option<Expected>>>);
+
+#[derive(Debug)]
+struct Expected {
+    client: SocketAddr,
+    taker: oneshot::Sender<TcpStream>,
+}
 
 impl Diversion {
     /// The next connection that comes from `client` is given out here.
     pub(super) fn expect(&self, client: SocketAddr) -> oneshot::Receiver<TcpStream> {
-        let (sender, receiver) = oneshot::channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((client, sender));
+        let (taker, receiver) = oneshot::channel();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Expected { client, taker });
         receiver
     }
 
     /// Gives the stream back unless it is the expected one.
     fn pass(&self, stream: TcpStream, client: SocketAddr) -> Option<TcpStream> {
         let mut expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match expected.take_if(|(address, _)| *address == client) {
-            Some((_, taker)) => taker.send(stream).err(),
+        match expected.take_if(|expected| expected.client == client) {
+            Some(Expected { taker, .. }) => taker.send(stream).err(),
             None => Some(stream),
         }
     }

@@ -4,6 +4,9 @@
 //! with it ends in an [`UpgradeError`] and nothing else. Should it die between its commitment and the end,
 //! this process takes back every connection that was not acknowledged and accepts again.
 
+mod failure;
+mod trial;
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -20,9 +23,8 @@ use super::{
     channel::{self, Channel},
     connections::Directive,
     life::Life,
-    message::{Hello, Message, PROTOCOL},
+    message::{Hello, Message},
     newcomer::Newcomer,
-    probe::Probe,
     transfer,
 };
 use crate::config::Strategy;
@@ -152,100 +154,6 @@ impl Swap {
         Ok(())
     }
 
-    /// Starts the binary and waits for its greeting.
-    async fn greet(&mut self, binary: &std::path::Path) -> Result<(), UpgradeError> {
-        let deadline = self.start_deadline();
-        self.newcomer = Some(Newcomer::start(binary, &self.ticket)?);
-        let newcomer = self.newcomer.as_mut();
-        let arrival = tokio::select! {
-            biased;
-            arrival = timeout_at(deadline, self.inbox.arrivals.recv()) => arrival,
-            detail = ended(newcomer) => return Err(self.error("start", "exited", detail)),
-        };
-        match arrival {
-            Ok(Some((hello, channel))) => {
-                self.times.start = Some(self.lap());
-                self.meet(&hello, channel);
-                if hello.protocol == PROTOCOL {
-                    return Ok(());
-                }
-                let reason = format!("it speaks protocol {}, this process {PROTOCOL}", hello.protocol);
-                self.refuse(&reason).await;
-                Err(self.error("start", "protocol", reason))
-            }
-            Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
-            Err(_) => Err(self.late("start", "did not report")),
-        }
-    }
-
-    fn meet(&mut self, hello: &Hello, channel: Channel) {
-        self.new = Some(ProcessIdentity {
-            pid: hello.pid,
-            version: hello.version.clone(),
-            process: self.life.identity.process.next(),
-        });
-        self.channel = Some(channel);
-    }
-
-    /// Gives it the sockets and waits until it has loaded its state.
-    async fn welcome(&mut self) -> Result<(), UpgradeError> {
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("start", "protocol", "nobody greeted".to_owned()));
-        };
-        let deadline = self.start_deadline();
-        let shares = matches!(self.strategy, Strategy::Handoff | Strategy::HandoffLive);
-        let sent = self.life.welcome(&channel, self.strategy, shares, self.newcomer.is_some()).await;
-        self.sockets = sent.map_err(|error| self.broken("load", &error))?;
-        match self.expect("load", deadline).await? {
-            Message::Ready => {
-                self.times.load = Some(self.lap());
-                Ok(())
-            }
-            Message::Failed { detail } => Err(self.error("load", "failed", detail)),
-            other => Err(self.error("load", "protocol", format!("unexpected message {other:?}"))),
-        }
-    }
-
-    /// Has the new process answer a request on a connection that came through the listener, and watches it
-    /// for the time of probation. This process still accepts alone, so a new one that fails costs nothing.
-    async fn prove(&mut self) -> Result<(), UpgradeError> {
-        let deadline = self.start_deadline();
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("probe", "protocol", "nobody greeted".to_owned()));
-        };
-        let expected = self.life.identity.process.next();
-        let newcomer = self.newcomer.as_mut();
-        let first = async {
-            let mut probe = Probe::open(&self.life, &channel).await?;
-            probe.ask(expected).await.map(|()| probe)
-        };
-        let probed = tokio::select! {
-            biased;
-            probed = timeout_at(deadline, first) => probed,
-            detail = ended(newcomer) => return Err(self.error("probe", "died", detail)),
-        };
-        let mut probe = match probed {
-            Ok(Ok(probe)) => probe,
-            Ok(Err(detail)) => return Err(self.probe_failed("probe", detail).await),
-            Err(_) => return Err(self.late("probe", "did not answer a request")),
-        };
-        self.times.probe = Some(self.lap());
-        let newcomer = self.newcomer.as_mut();
-        tokio::select! {
-            biased;
-            detail = ended(newcomer) => return Err(self.error("probation", "died", detail)),
-            gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
-            () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
-        }
-        match timeout_at(deadline, probe.ask(expected)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(detail)) => return Err(self.probe_failed("probation", detail).await),
-            Err(_) => return Err(self.late("probation", "did not answer a request")),
-        }
-        self.times.probation = Some(self.lap());
-        Ok(())
-    }
-
     /// Makes the new process serve, then stops to accept here.
     async fn commit(&mut self) -> Result<(), UpgradeError> {
         let Some(channel) = self.channel.clone() else {
@@ -255,10 +163,7 @@ impl Swap {
             return Err(self.broken("transfer", &error));
         }
         self.life.commit();
-        match self.expect("transfer", Deadline::now() + COMMIT_TIMEOUT).await? {
-            Message::Committed => {}
-            other => return Err(self.error("transfer", "protocol", format!("unexpected message {other:?}"))),
-        }
+        self.expect(&Message::Committed, "transfer", Deadline::now() + COMMIT_TIMEOUT).await?;
         self.life.phase(Phase::HandingOver);
         self.life.stop_accepting().await;
         Ok(())
@@ -329,10 +234,10 @@ impl Swap {
 
     /// After the outcome is told: the last connections leave, and the successor learns that all is its own.
     async fn farewell(&mut self) {
-        if self.strategy == Strategy::HandoffLive {
-            if let Err(error) = self.transfer(transfer::Until::Empty, FAREWELL).await {
-                tracing::warn!(%error.detail, "the last connections could not be handed over");
-            }
+        if self.strategy == Strategy::HandoffLive
+            && let Err(error) = self.transfer(transfer::Until::Empty, FAREWELL).await
+        {
+            tracing::warn!(%error.detail, "the last connections could not be handed over");
         }
         self.life.connections.gone(FAREWELL).await;
         if let Some(channel) = &self.channel {
@@ -357,8 +262,8 @@ impl Swap {
         error
     }
 
-    /// Waits for the new process's next word.
-    async fn expect(&mut self, step: &str, deadline: Deadline) -> Result<Message, UpgradeError> {
+    /// Waits until the new process says `word`.
+    async fn expect(&mut self, word: &Message, step: &str, deadline: Deadline) -> Result<(), UpgradeError> {
         let Some(channel) = self.channel.clone() else {
             return Err(self.error(step, "protocol", "nobody greeted".to_owned()));
         };
@@ -369,7 +274,8 @@ impl Swap {
             detail = ended(newcomer) => return Err(self.error(step, "exited", detail)),
         };
         match received {
-            Ok(Ok(received)) => Ok(received.message),
+            Ok(Ok(received)) if received.message == *word => Ok(()),
+            Ok(Ok(received)) => Err(self.unexpected(step, received.message)),
             Ok(Err(channel::Error::Gone)) => Err(self.gone(step).await),
             Ok(Err(error)) => Err(self.broken(step, &error)),
             Err(_) => Err(self.late(step, "did not get any further")),
@@ -412,52 +318,6 @@ impl Swap {
 
     fn start_deadline(&self) -> Deadline {
         Deadline::from_std(self.lap + self.life.config.upgrade.start_timeout)
-    }
-
-    fn error(&self, step: &str, kind: &str, detail: String) -> UpgradeError {
-        UpgradeError { step: step.to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
-    }
-
-    fn late(&self, step: &str, what: &str) -> UpgradeError {
-        let limit = self.life.config.upgrade.start_timeout.as_millis();
-        let detail =
-            format!("the new process {what} in time; it was ended (upgrade.start_timeout_ms is {limit})");
-        self.error(step, "timeout", detail)
-    }
-
-    fn broken(&self, step: &str, error: &channel::Error) -> UpgradeError {
-        self.error(step, "protocol", format!("cannot talk to the new process: {error}"))
-    }
-
-    /// It closed its end of the channel: it is dead or about to be, and its exit says more.
-    async fn gone(&mut self, step: &str) -> UpgradeError {
-        let detail = match timeout(Duration::from_secs(1), ended(self.newcomer.as_mut())).await {
-            Ok(detail) => detail,
-            Err(_) => "the new process closed its end of the channel".to_owned(),
-        };
-        self.error(step, if step == "load" { "exited" } else { "died" }, detail)
-    }
-
-    async fn spoke_out_of_turn(
-        &mut self,
-        step: &str,
-        received: Result<channel::Received, channel::Error>,
-    ) -> UpgradeError {
-        match received {
-            Err(channel::Error::Gone) => self.gone(step).await,
-            Err(error) => self.broken(step, &error),
-            Ok(received) => {
-                self.error(step, "protocol", format!("unexpected message {:?}", received.message))
-            }
-        }
-    }
-
-    /// A probe without an answer has a deeper reason if the process has ended.
-    async fn probe_failed(&mut self, step: &str, detail: String) -> UpgradeError {
-        match timeout(Duration::from_millis(100), ended(self.newcomer.as_mut())).await {
-            Ok(exit) => self.error(step, "died", exit),
-            Err(_) => self.error(step, "refused", detail),
-        }
     }
 }
 

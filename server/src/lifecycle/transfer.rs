@@ -117,7 +117,7 @@ impl Transfer<'_> {
             tokio::select! {
                 biased;
                 received = acknowledged(self.channel, !self.sent.is_empty()) => {
-                    self.acknowledge(received?.message)?;
+                    self.acknowledge(&received?.message)?;
                 }
                 parcel = parcels.recv(), if self.sent.len() < WINDOW => {
                     if let Some(parcel) = parcel {
@@ -142,8 +142,8 @@ impl Transfer<'_> {
         in_time(self.channel.send(&message, &sent.bytes, &descriptors)).await
     }
 
-    fn acknowledge(&mut self, message: Message) -> Result<(), channel::Error> {
-        let Message::Adopted { through } = message else {
+    fn acknowledge(&mut self, message: &Message) -> Result<(), channel::Error> {
+        let &Message::Adopted { through } = message else {
             return Err(channel::Error::Protocol(format!("unexpected message {message:?}")));
         };
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.id <= through) {

@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn a_reader_keeps_the_snapshot_it_took() {
         let (blacklist, activities) = lists(1);
-        let (cell, mut publisher) = SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
+        let (cell, mut publisher) =
+            SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
         let taken = cell.load();
         let (blacklist, activities) = lists(2);
         let before = publisher.publish(blacklist, activities, "test", Timestamp::UNIX_EPOCH);
@@ -155,7 +156,8 @@ mod tests {
     #[test]
     fn a_refusal_is_remembered_and_changes_nothing() {
         let (blacklist, activities) = lists(1);
-        let (cell, mut publisher) = SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
+        let (cell, mut publisher) =
+            SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
         publisher.refuse("line 3 is no number".to_owned(), "test", Timestamp::UNIX_EPOCH);
         assert_eq!(cell.load().generation, Generation(1));
         let history = cell.history();

@@ -126,9 +126,7 @@ fn a_chain_of_upgrades_leaves_descriptors_and_processes_where_they_were() {
         let report = server.upgrade();
         assert_eq!(report["connections"]["closed"], 0);
         assert_eq!(u64::from(server.pid()), report["new"]["pid"].as_u64().unwrap());
-        crate::server::eventually("the end of the old process", || {
-            is_gone(previous).then_some(())
-        });
+        crate::server::eventually("the end of the old process", || is_gone(previous).then_some(()));
         previous = server.pid();
         for client in &mut idle {
             assert_eq!(client.get("/event/list").process(), generation);

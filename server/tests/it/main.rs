@@ -1,4 +1,10 @@
 //! The server as a process: real binaries, real sockets, real signals.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "clippy knows test functions, but not the helpers of an integration test"
+)]
 
 mod client;
 mod failures;

@@ -53,11 +53,9 @@ fn a_process_started_by_hand_takes_over() {
         if strategy == "handoff-live" {
             assert_eq!(idle.get("/event/list").process(), 2);
         }
-        let old = eventually("the new pid file", || {
-            let answer = server.admin_request("GET /status");
-            (answer.process() == 2).then_some(())
+        eventually("the admin side of the new process", || {
+            (server.admin_request("GET /status").process() == 2).then_some(())
         });
-        let () = old;
     }
 }
 

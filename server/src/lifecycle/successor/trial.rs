@@ -1,0 +1,108 @@
+//! What a new process has to show before it may serve: a greeting, its state, an answer, and that it lives.
+
+use std::path::Path;
+
+use tokio::time::timeout_at;
+
+use super::{Swap, ended};
+use crate::{
+    config::Strategy,
+    lifecycle::{
+        ProcessIdentity, UpgradeError,
+        channel::Channel,
+        message::{Hello, Message, PROTOCOL},
+        newcomer::Newcomer,
+        probe::Probe,
+    },
+};
+
+impl Swap {
+    /// Starts the binary and waits for its greeting.
+    pub(super) async fn greet(&mut self, binary: &Path) -> Result<(), UpgradeError> {
+        let deadline = self.start_deadline();
+        self.newcomer = Some(Newcomer::start(binary, &self.ticket)?);
+        let newcomer = self.newcomer.as_mut();
+        let arrival = tokio::select! {
+            biased;
+            arrival = timeout_at(deadline, self.inbox.arrivals.recv()) => arrival,
+            detail = ended(newcomer) => return Err(self.error("start", "exited", detail)),
+        };
+        match arrival {
+            Ok(Some((hello, channel))) => {
+                self.times.start = Some(self.lap());
+                self.meet(&hello, channel);
+                if hello.protocol == PROTOCOL {
+                    return Ok(());
+                }
+                let reason = format!("it speaks protocol {}, this process {PROTOCOL}", hello.protocol);
+                self.refuse(&reason).await;
+                Err(self.error("start", "protocol", reason))
+            }
+            Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
+            Err(_) => Err(self.late("start", "did not report")),
+        }
+    }
+
+    pub(super) fn meet(&mut self, hello: &Hello, channel: Channel) {
+        self.new = Some(ProcessIdentity {
+            pid: hello.pid,
+            version: hello.version.clone(),
+            process: self.life.identity.process.next(),
+        });
+        self.channel = Some(channel);
+    }
+
+    /// Gives it the sockets and waits until it has loaded its state.
+    pub(super) async fn welcome(&mut self) -> Result<(), UpgradeError> {
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("start", "protocol", "nobody greeted".to_owned()));
+        };
+        let deadline = self.start_deadline();
+        let shares = matches!(self.strategy, Strategy::Handoff | Strategy::HandoffLive);
+        let sent = self.life.welcome(&channel, self.strategy, shares, self.newcomer.is_some()).await;
+        self.sockets = sent.map_err(|error| self.broken("load", &error))?;
+        self.expect(&Message::Ready, "load", deadline).await?;
+        self.times.load = Some(self.lap());
+        Ok(())
+    }
+
+    /// Has the new process answer a request on a connection that came through the listener, and watches it
+    /// for the time of probation. This process still accepts alone, so a new one that fails costs nothing.
+    pub(super) async fn prove(&mut self) -> Result<(), UpgradeError> {
+        let deadline = self.start_deadline();
+        let Some(channel) = self.channel.clone() else {
+            return Err(self.error("probe", "protocol", "nobody greeted".to_owned()));
+        };
+        let expected = self.life.identity.process.next();
+        let newcomer = self.newcomer.as_mut();
+        let first = async {
+            let mut probe = Probe::open(&self.life, &channel).await?;
+            probe.ask(expected).await.map(|()| probe)
+        };
+        let probed = tokio::select! {
+            biased;
+            probed = timeout_at(deadline, first) => probed,
+            detail = ended(newcomer) => return Err(self.error("probe", "died", detail)),
+        };
+        let mut probe = match probed {
+            Ok(Ok(probe)) => probe,
+            Ok(Err(detail)) => return Err(self.probe_failed("probe", detail).await),
+            Err(_) => return Err(self.late("probe", "did not answer a request")),
+        };
+        self.times.probe = Some(self.lap());
+        let newcomer = self.newcomer.as_mut();
+        tokio::select! {
+            biased;
+            detail = ended(newcomer) => return Err(self.error("probation", "died", detail)),
+            gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
+            () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
+        }
+        match timeout_at(deadline, probe.ask(expected)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(detail)) => return Err(self.probe_failed("probation", detail).await),
+            Err(_) => return Err(self.late("probation", "did not answer a request")),
+        }
+        self.times.probation = Some(self.lap());
+        Ok(())
+    }
+}
