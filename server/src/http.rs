@@ -1,35 +1,55 @@
-//! The API as a function from a complete request to a complete response. (Skeleton.)
+//! The API as a function from a complete request to a complete response; the network is somebody else's.
+//!
+//! Public side:
+//! - `GET /event/list`: all events, as they are before the first sale.
+//! - `GET /event/info?id=N`: one event with what is left of its goods.
+//! - `POST /orders`: buys; needs a user's token and an `idempotency-key`.
+//! - `GET /orders/{id}`: one of the user's own orders.
+//!
+//! Admin side, with the admin's token:
+//! - `GET /status`: who serves, in which phase, with which settings, and what changed in the file since.
+//! - `GET /metrics`: the counters in Prometheus' text format.
+//! - `POST /upgrade`: replaces the program; answers when that is over.
+//! - `POST /drain`: stops in order.
+//!
+//! Both sides, without a token:
+//! - `GET /health/live`: 200 while there is somebody to answer.
+//! - `GET /health/ready`: 200 while requests are served, else 503.
+//! - `GET /version`: process id, release label and process generation.
+//!
+//! A request sees one snapshot from start to end, and every answer says which process, which release and
+//! which configuration gave it. `HEAD` is `GET` without the body.
 
-use std::sync::Arc;
+mod admin;
+mod reply;
+mod sale;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use serde::{Deserialize, Serialize};
 
+use self::reply::{Problem, Reply};
 use crate::{
     config::Config,
-    lifecycle::{Control, ProcessIdentity},
+    lifecycle::{Control, Phase, ProcessIdentity},
+    seckill::RateLimit,
     secrets::Secrets,
-    state::SnapshotCell,
+    state::{Generation, SnapshotCell},
     stores::Store,
-    telemetry::Metrics,
+    telemetry::{Metrics, RequestLabels},
 };
 
 /// The listening side on which a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     Public,
     Admin,
-}
-
-impl std::fmt::Display for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Public => "public",
-            Self::Admin => "admin",
-        })
-    }
 }
 
 /// What the API is made of.
@@ -48,32 +68,92 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct App {
     parts: Parts,
+    rate: RateLimit,
+    started: Instant,
+    process: HeaderValue,
+    version: HeaderValue,
+}
+
+/// What is asked for, by path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route<'p> {
+    EventList,
+    EventInfo,
+    Orders,
+    /// With the order's id.
+    Order(&'p str),
+    Live,
+    Ready,
+    Version,
+    Status,
+    Metrics,
+    Upgrade,
+    Drain,
 }
 
 impl App {
     /// Puts the API together.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { parts })
+        let counters = parts.store.counters();
+        for (name, help, counter) in [
+            ("orders_placed", "Orders stored for the first time", &counters.placed),
+            ("orders_replayed", "Orders answered again", &counters.replayed),
+            ("orders_refused", "Purchases refused by the rules", &counters.refused),
+            ("orders_unavailable", "Purchases without an answer of the store", &counters.unavailable),
+            ("store_commits", "Groups of purchases that were committed", &counters.commits),
+        ] {
+            parts.metrics.register(name, help, counter.clone());
+        }
+        let version = HeaderValue::from_str(&parts.identity.version);
+        Arc::new(Self {
+            rate: RateLimit::new(parts.config.limits.orders_per_user_per_second),
+            started: Instant::now(),
+            process: HeaderValue::from(parts.identity.process.0),
+            version: version.unwrap_or(HeaderValue::from_static("unprintable")),
+            parts,
+        })
     }
 
-    /// Answers. Never fails: what goes wrong is an answer too.
-    pub async fn answer(&self, _side: Side, _request: Request<Bytes>) -> Response<Full<Bytes>> {
-        std::future::ready(()).await;
-        self.too_large()
+    /// Answers. Never fails and never blocks: what goes wrong is an answer too.
+    pub async fn answer(&self, side: Side, request: Request<Bytes>) -> Response<Full<Bytes>> {
+        let head_only = request.method() == Method::HEAD;
+        let snapshot = self.parts.snapshots.load();
+        let reply = match Route::find(side, request.uri().path()) {
+            None => Problem::plain(StatusCode::NOT_FOUND, "there is nothing at this path").into(),
+            Some(route) if !route.takes(request.method()) => method_not_allowed(route),
+            Some(route) if route.is_for_admin() && !self.is_admin(&request) => {
+                reply::unauthorized("the admin's token must be in the authorization header")
+            }
+            Some(route) => match route {
+                Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
+                Route::EventInfo => sale::event_info(self, &snapshot, request.uri().query()).await,
+                Route::Orders => sale::place_order(self, &snapshot, &request).await,
+                Route::Order(id) => sale::find_order(self, id, &request).await,
+                Route::Live => Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
+                Route::Ready => self.ready(),
+                Route::Version => Reply::of(StatusCode::OK, &self.parts.identity),
+                Route::Status => admin::status(self, &snapshot).await,
+                Route::Metrics => admin::metrics(self),
+                Route::Upgrade => admin::upgrade(self, request.body()).await,
+                Route::Drain => admin::drain(self).await,
+            },
+        };
+        self.finish(side, snapshot.generation, reply, head_only)
     }
 
     /// The answer to a request whose body is longer than `limits.body_bytes_max`.
     #[must_use]
     pub fn too_large(&self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::default());
-        *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-        response
+        let detail = format!("the body may have at most {} bytes", self.parts.config.limits.body_bytes_max);
+        let reply = Problem::plain(StatusCode::PAYLOAD_TOO_LARGE, detail).into();
+        // Nothing on the admin side takes a body that somebody would make large.
+        self.finish(Side::Public, self.config_generation(), reply, false)
     }
 
     /// The generation of the configuration that is served now.
     #[must_use]
-    pub fn config_generation(&self) -> crate::state::Generation {
+    pub fn config_generation(&self) -> Generation {
         self.parts.snapshots.load().generation
     }
 
@@ -82,4 +162,91 @@ impl App {
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.parts.metrics
     }
+
+    fn ready(&self) -> Reply {
+        match self.parts.control.phase() {
+            Phase::Ready | Phase::HandingOver => {
+                Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#))
+            }
+            phase @ (Phase::Starting | Phase::Bound | Phase::Draining | Phase::Stopped) => {
+                Problem::plain(StatusCode::SERVICE_UNAVAILABLE, format!("the process is {phase}")).into()
+            }
+        }
+    }
+
+    fn is_admin(&self, request: &Request<Bytes>) -> bool {
+        reply::bearer(request.headers()).is_some_and(|token| self.parts.secrets.admin.accepts(token))
+    }
+
+    /// Adds what every answer carries, and counts it.
+    fn finish(
+        &self,
+        side: Side,
+        generation: Generation,
+        reply: Reply,
+        head_only: bool,
+    ) -> Response<Full<Bytes>> {
+        let labels = RequestLabels { side: side.word(), status: reply.status().as_u16() };
+        self.parts.metrics.requests.get_or_create(&labels).inc();
+        let mut response = reply.into_response(head_only);
+        let headers = response.headers_mut();
+        headers.insert("x-seckill-process", self.process.clone());
+        headers.insert("x-seckill-version", self.version.clone());
+        headers.insert("x-config-generation", HeaderValue::from(generation.0));
+        response
+    }
+}
+
+impl<'p> Route<'p> {
+    fn find(side: Side, path: &'p str) -> Option<Self> {
+        match (side, path) {
+            (_, "/health/live") => Some(Self::Live),
+            (_, "/health/ready") => Some(Self::Ready),
+            (_, "/version") => Some(Self::Version),
+            (Side::Public, "/event/list") => Some(Self::EventList),
+            (Side::Public, "/event/info") => Some(Self::EventInfo),
+            (Side::Public, "/orders") => Some(Self::Orders),
+            (Side::Public, _) => path.strip_prefix("/orders/").map(Self::Order),
+            (Side::Admin, "/status") => Some(Self::Status),
+            (Side::Admin, "/metrics") => Some(Self::Metrics),
+            (Side::Admin, "/upgrade") => Some(Self::Upgrade),
+            (Side::Admin, "/drain") => Some(Self::Drain),
+            (Side::Admin, _) => None,
+        }
+    }
+
+    fn is_post(self) -> bool {
+        matches!(self, Self::Orders | Self::Upgrade | Self::Drain)
+    }
+
+    fn is_for_admin(self) -> bool {
+        matches!(self, Self::Status | Self::Metrics | Self::Upgrade | Self::Drain)
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        if self.is_post() { method == Method::POST } else { method == Method::GET || method == Method::HEAD }
+    }
+}
+
+impl Side {
+    /// `public` or `admin`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+fn method_not_allowed(route: Route<'_>) -> Reply {
+    let allowed = if route.is_post() { "POST" } else { "GET, HEAD" };
+    let problem = Problem::plain(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
+    Reply::from(problem).with(header::ALLOW, HeaderValue::from_static(allowed))
 }

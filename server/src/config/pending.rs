@@ -1,6 +1,6 @@
 //! What a file says now that the process does not do yet, because all of its keys are fixed.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use serde::Serialize;
 
@@ -29,6 +29,15 @@ pub enum Needs {
     Upgrade,
     /// Two processes that hand over to each other must agree on it, so this one has to stop first.
     Restart,
+}
+
+impl fmt::Display for Needs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upgrade => "upgrade",
+            Self::Restart => "restart",
+        })
+    }
 }
 
 struct Setting {
@@ -87,9 +96,9 @@ fn settings(config: &Config) -> Vec<Setting> {
         optional("redis.address", redis.map(|redis| &redis.address)),
         hidden("redis.auth", redis.map(|redis| &redis.auth)),
         optional("etcd.address", config.etcd.as_ref().map(|etcd| &etcd.address)),
-        setting("api.bind", config.api.bind.to_string(), Needs::Restart),
+        setting("api.bind", config.api.bind.to_string(), Needs::Upgrade),
         setting("api.blacklist", path(&config.api.blacklist), Needs::Upgrade),
-        setting("admin.bind", config.admin.bind.to_string(), Needs::Restart),
+        setting("admin.bind", config.admin.bind.to_string(), Needs::Upgrade),
         setting("admin.token_file", path(&config.admin.token_file), Needs::Upgrade),
         setting("auth.secret_file", path(&config.auth.secret_file), Needs::Upgrade),
         setting("store.path", path(&config.store.path), Needs::Restart),

@@ -183,21 +183,23 @@ fn a_changed_file_is_told_key_by_key_and_secrets_are_not_shown() {
     let now =
         SEED.replace("\"info\"", "\"debug\"").replace(":8080", ":9090").replace("\"123\"", "\"hunter2\"");
     let now = now.replace("[etcd]\n    address = \"127.0.0.1:2379\"\n", "");
+    let now = format!("{now}[store]\npath = \"./new.db\"\n");
     let changes = pending(&good(SEED), &good(&now));
     let told: Vec<String> = changes
         .iter()
         .map(|change| {
             let shown = |value: &Option<String>| value.clone().unwrap_or("-".to_owned());
-            format!("{} {} {} {:?}", change.key, shown(&change.loaded), shown(&change.file), change.needs)
+            format!("{} {} {} {}", change.key, shown(&change.loaded), shown(&change.file), change.needs)
         })
         .collect();
     assert_eq!(
         told,
         [
-            "global.logLevel info debug Upgrade",
-            "mysql.password (hidden) (hidden) Upgrade",
-            "etcd.address 127.0.0.1:2379 - Upgrade",
-            "api.bind 127.0.0.1:8080 127.0.0.1:9090 Restart",
+            "global.logLevel info debug upgrade",
+            "mysql.password (hidden) (hidden) upgrade",
+            "etcd.address 127.0.0.1:2379 - upgrade",
+            "api.bind 127.0.0.1:8080 127.0.0.1:9090 upgrade",
+            "store.path ./seckill.db ./new.db restart",
         ]
     );
     assert_eq!(pending(&good(SEED), &good(SEED)), []);

@@ -1,0 +1,192 @@
+//! What the operator asks: how it stands, and to replace or to stop the process.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    App,
+    reply::{Problem, Reply},
+};
+use crate::{
+    clock,
+    config::{self, PendingChange},
+    lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
+    state::{Change, Generation, Snapshot},
+};
+
+/// `GET /status`
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    process: &'a ProcessIdentity,
+    phase: Phase,
+    uptime_ms: u64,
+    time: Timestamp,
+    config: ConfigStatus<'a>,
+    snapshot: SnapshotStatus,
+    store: StoreStatus,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigStatus<'a> {
+    file: String,
+    /// SHA-256 of the file as it was loaded.
+    digest: &'a str,
+    strategy: &'static str,
+    /// Keys that have another value in the file now; none of them is applied.
+    pending: Vec<PendingChange>,
+    /// What is wrong with the file as it is now.
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnapshotStatus {
+    generation: Generation,
+    events: usize,
+    blacklisted: usize,
+    /// The latest changes, oldest first, refused ones among them.
+    history: Vec<Change>,
+}
+
+/// Since this process was started.
+#[derive(Debug, Serialize)]
+struct StoreStatus {
+    orders_placed: u64,
+    orders_replayed: u64,
+    orders_refused: u64,
+    orders_unavailable: u64,
+    commits: u64,
+}
+
+/// The body of `POST /upgrade`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpgradeRequest {
+    binary: PathBuf,
+}
+
+pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
+    let config = &app.parts.config;
+    let (pending, faults) = compare_with_file(app).await;
+    let counters = app.parts.store.counters();
+    Reply::of(
+        StatusCode::OK,
+        &Status {
+            process: &app.parts.identity,
+            phase: app.parts.control.phase(),
+            uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            time: clock::now(),
+            config: ConfigStatus {
+                file: config.source.display().to_string(),
+                digest: &config.digest,
+                strategy: config.upgrade.strategy.word(),
+                pending,
+                faults,
+            },
+            snapshot: SnapshotStatus {
+                generation: snapshot.generation,
+                events: snapshot.activities.events().len(),
+                blacklisted: snapshot.blacklist.len(),
+                history: app.parts.snapshots.history(),
+            },
+            store: StoreStatus {
+                orders_placed: counters.placed.get(),
+                orders_replayed: counters.replayed.get(),
+                orders_refused: counters.refused.get(),
+                orders_unavailable: counters.unavailable.get(),
+                commits: counters.commits.get(),
+            },
+        },
+    )
+}
+
+/// What the file says now that the process does not do, or what is wrong with the file.
+async fn compare_with_file(app: &App) -> (Vec<PendingChange>, Vec<String>) {
+    let loaded = Arc::clone(&app.parts.config);
+    let compare = move || match config::load(&loaded.source) {
+        Ok(now) => (config::pending(&loaded, &now), Vec::new()),
+        Err(config::Error::Faults { faults, .. }) => (Vec::new(), faults.iter().map(told).collect()),
+        Err(error @ config::Error::Read { .. }) => (Vec::new(), vec![format!("failed to {error}")]),
+    };
+    tokio::task::spawn_blocking(compare)
+        .await
+        .unwrap_or_else(|_| (Vec::new(), vec!["the comparison with the file was cut short".to_owned()]))
+}
+
+/// The fault in one line, without the value when that is a secret.
+fn told(fault: &tomlcheck::Fault) -> String {
+    let mut fault = fault.clone();
+    if matches!(fault.key.as_str(), "mysql.password" | "redis.auth") {
+        "is not a string".clone_into(&mut fault.what);
+    }
+    fault.to_string().replace("\n ", ";")
+}
+
+/// `GET /metrics`
+pub(super) fn metrics(app: &App) -> Reply {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Reply::text(content_type, app.parts.metrics.text())
+}
+
+/// `POST /upgrade`
+pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
+    let request: UpgradeRequest = match serde_json::from_slice(body) {
+        Ok(request) => request,
+        Err(error) => {
+            let detail = format!("the body must be {{\"binary\":\"PATH\"}}: {error}");
+            return Problem::ours(StatusCode::BAD_REQUEST, "invalid-body", "Invalid request", detail).into();
+        }
+    };
+    match app.parts.control.upgrade(request.binary).await {
+        Some(report) => told_outcome(&report),
+        None => {
+            let detail = "the process stopped before it could answer";
+            Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail).into()
+        }
+    }
+}
+
+/// `POST /drain`. A process that is stopping already does what is asked, too.
+pub(super) async fn drain(app: &App) -> Reply {
+    let asked = app.parts.control.drain().await;
+    tracing::info!(asked, "a drain was asked for");
+    Reply::json(StatusCode::ACCEPTED, Bytes::from_static(br#"{"status":"draining"}"#))
+}
+
+fn told_outcome(report: &UpgradeReport) -> Reply {
+    let status = outcome_status(report);
+    if status == StatusCode::OK {
+        return Reply::of(status, report);
+    }
+    let (name, title) = match report.outcome {
+        UpgradeOutcome::Ok | UpgradeOutcome::Failed => ("upgrade-failed", "Upgrade failed"),
+        UpgradeOutcome::Refused => ("upgrade-refused", "Upgrade refused"),
+    };
+    let detail = match &report.error {
+        Some(error) => error.detail.clone(),
+        None => "no reason was given".to_owned(),
+    };
+    let members = match serde_json::to_value(report) {
+        Ok(Value::Object(members)) => members,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    Problem::ours(status, name, title, detail).with_members(members).into()
+}
+
+fn outcome_status(report: &UpgradeReport) -> StatusCode {
+    let kind = report.error.as_ref().map(|error| error.kind.as_str());
+    match (report.outcome, kind) {
+        (UpgradeOutcome::Ok, _) => StatusCode::OK,
+        (UpgradeOutcome::Refused, _) => StatusCode::CONFLICT,
+        // The one who asked can mend it with another path.
+        (UpgradeOutcome::Failed, Some("missing" | "not-executable" | "not-a-program")) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        (UpgradeOutcome::Failed, Some("timeout")) => StatusCode::GATEWAY_TIMEOUT,
+        (UpgradeOutcome::Failed, _) => StatusCode::BAD_GATEWAY,
+    }
+}

@@ -1,0 +1,143 @@
+//! Answers: JSON bodies, and problems as RFC 9457 has them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Seconds after which a client that was turned away may try again.
+const RETRY_AFTER_S: &str = "1";
+
+/// Beginning of the names of our own problems; the last word says which.
+const PROBLEM_NAMES: &str = "urn:seckill:problem:";
+
+/// An answer but for what every answer carries.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+    /// The few answers with more to say have one or two.
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a request was not granted.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    /// The word of a problem of ours; `None`: the status says it all.
+    name: Option<&'static str>,
+    title: &'static str,
+    detail: Cow<'static, str>,
+    more: Map<String, Value>,
+}
+
+impl Reply {
+    /// A body that is JSON already.
+    pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
+        Self { status, content_type: "application/json", body, headers: Vec::new() }
+    }
+
+    /// A text.
+    pub(super) fn text(content_type: &'static str, body: String) -> Self {
+        Self { status: StatusCode::OK, content_type, body: body.into(), headers: Vec::new() }
+    }
+
+    /// A value to be written as JSON.
+    pub(super) fn of(status: StatusCode, value: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("an answer must be writable as JSON");
+        Self::json(status, body.into())
+    }
+
+    #[must_use]
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With the invitation to come back.
+    #[must_use]
+    pub(super) fn retry_later(self) -> Self {
+        self.with(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S))
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The length is told even when the body is left away.
+    pub(super) fn into_response(self, head_only: bool) -> Response<Full<Bytes>> {
+        let length = HeaderValue::from(self.body.len());
+        let body = if head_only { Bytes::new() } else { self.body };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.reserve(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(header::CONTENT_LENGTH, length);
+        headers.extend(self.headers);
+        response
+    }
+}
+
+impl Problem {
+    /// A problem that its status describes.
+    pub(super) fn plain(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Self { status, name: None, title, detail: detail.into(), more: Map::new() }
+    }
+
+    /// A problem of ours, called `urn:seckill:problem:<name>`.
+    pub(super) fn ours(
+        status: StatusCode,
+        name: &'static str,
+        title: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, name: Some(name), title, detail: detail.into(), more: Map::new() }
+    }
+
+    /// With the members of `object` beside the usual ones, which they cannot replace.
+    #[must_use]
+    pub(super) fn with_members(mut self, object: Map<String, Value>) -> Self {
+        self.more = object;
+        self
+    }
+}
+
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Self {
+        let mut members = problem.more;
+        let name = match problem.name {
+            Some(name) => Value::from(format!("{PROBLEM_NAMES}{name}")),
+            None => Value::from("about:blank"),
+        };
+        for (member, value) in [
+            ("type", name),
+            ("title", problem.title.into()),
+            ("status", problem.status.as_u16().into()),
+            ("detail", problem.detail.into()),
+        ] {
+            members.insert(member.to_owned(), value);
+        }
+        let body = Value::Object(members).to_string().into();
+        Self { status: problem.status, content_type: "application/problem+json", body, headers: Vec::new() }
+    }
+}
+
+/// 401 with the challenge that belongs to it.
+pub(super) fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Reply {
+    Reply::from(Problem::plain(StatusCode::UNAUTHORIZED, detail))
+        .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"seckill\""))
+}
+
+/// The token of `authorization: Bearer TOKEN`; the scheme's case does not matter.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+}
