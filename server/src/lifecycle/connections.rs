@@ -91,6 +91,20 @@ impl Shared {
         self.open.send_modify(|open| open.asking += 1);
         Asking(Arc::clone(self))
     }
+
+    /// Lets a connection leave, or gives it back if the successor failed in the meantime.
+    ///
+    /// The directive stays as it is until the parcel is on its way, so once another one is given no parcel
+    /// can follow those that are in the channel.
+    fn give_away(&self, parcel: Parcel) -> Option<Parcel> {
+        let directive = self.directive.borrow();
+        if *directive == Directive::Move {
+            // The receiver lives as long as the process serves.
+            self.parcels.send(parcel).err().map(|unsent| unsent.0)
+        } else {
+            Some(parcel)
+        }
+    }
 }
 
 /// See [`Shared::asking`].
@@ -149,15 +163,17 @@ impl Connections {
         drop(self.tasks.spawn(async move {
             let counted = Counted(Arc::clone(&shared));
             let ended = &shared.ended;
-            match connection::serve(stream, front, side, Arc::clone(&shared)).await {
-                End::Finished => ended.finished.fetch_add(1, Ordering::Relaxed),
-                End::Closed => ended.closed.fetch_add(1, Ordering::Relaxed),
-                End::Cut => ended.cut.fetch_add(1, Ordering::Relaxed),
-                End::Moved(parcel) => {
-                    // The receiver lives as long as the process serves; without it the connection ends here.
-                    u32::from(shared.parcels.send(parcel).is_err())
+            let mut next = Some((stream, front));
+            while let Some((stream, front)) = next.take() {
+                match connection::serve(stream, front, side, Arc::clone(&shared)).await {
+                    End::Finished => _ = ended.finished.fetch_add(1, Ordering::Relaxed),
+                    End::Closed => _ = ended.closed.fetch_add(1, Ordering::Relaxed),
+                    End::Cut => _ = ended.cut.fetch_add(1, Ordering::Relaxed),
+                    End::Moved(parcel) => {
+                        next = shared.give_away(parcel).map(|parcel| (parcel.stream, parcel.bytes));
+                    }
                 }
-            };
+            }
             drop(counted);
         }));
     }

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport,
+    Phase, ProcessIdentity, UpgradeReport,
     channel::{self, Channel, ControlSocket},
     connections::{Connections, Directive, Parcel},
     listeners::{Accepting, Diversion, Listener},
@@ -178,21 +178,22 @@ impl Life {
     /// Counts and logs the outcome of an upgrade.
     pub(super) fn note(&self, report: &UpgradeReport) {
         self.app.metrics().count_upgrade(report.outcome);
-        match (&report.outcome, &report.error) {
-            (UpgradeOutcome::Ok, _) | (_, None) => tracing::info!(
-                strategy = report.strategy,
+        let strategy = report.strategy.as_str();
+        match &report.error {
+            None => tracing::info!(
+                strategy,
                 new = ?report.new,
                 connections = ?report.connections,
                 total_ms = report.phases_ms.total,
                 "replaced"
             ),
-            (_, Some(error)) => tracing::error!(
-                strategy = report.strategy,
+            Some(error) => tracing::warn!(
+                strategy,
                 step = error.step,
                 kind = error.kind,
                 detail = error.detail,
                 stderr = error.stderr,
-                "the upgrade failed, this process serves on"
+                "no upgrade, this process serves on"
             ),
         }
     }

@@ -95,15 +95,17 @@ impl Swap {
 
     /// Carries the swap out and tells whoever asked. `true`: this process has been replaced.
     pub(super) async fn run(mut self, cause: Cause) -> bool {
-        let (binary, answer) = match cause {
-            Cause::Asked { binary, answer } => (Some(binary), Some(answer)),
+        let (outcome, answer) = match cause {
+            Cause::Asked { binary, answer } => (self.swap(Some(&binary)).await, Some(answer)),
             Cause::Arrived { hello, channel } => {
                 self.strategy = hello.strategy;
-                self.meet(&hello, channel);
-                (None, None)
+                match self.meet(&hello, channel) {
+                    Ok(()) => (self.swap(None).await, None),
+                    Err(error) => (Err(error), None),
+                }
             }
         };
-        let failure = self.swap(binary.as_deref()).await.err();
+        let failure = outcome.err();
         let failure = match failure {
             None => None,
             Some(error) => Some(self.recover(error).await),

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     channel::{self, Channel},
-    connections::Parcel,
+    connections::{Directive, Parcel},
     life::Life,
     message::Message,
 };
@@ -77,7 +77,7 @@ pub(super) async fn run(
     match transfer.run(life, &mut parcels, until, limit).await {
         Ok(()) => Ok(Moved { handed_over: transfer.handed_over, idle_moved: transfer.idle_moved }),
         Err(error) => {
-            transfer.take_back(life);
+            transfer.take_back(life, &mut parcels);
             Err(Failure { detail: error.to_string(), handed_over: transfer.handed_over })
         }
     }
@@ -155,12 +155,17 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn take_back(&mut self, life: &Life) {
+    /// Serves again what was not acknowledged, and what had not even been sent.
+    fn take_back(&mut self, life: &Life, parcels: &mut mpsc::UnboundedReceiver<Parcel>) {
+        life.connections.direct(Directive::Serve);
         for sent in self.sent.drain(..) {
             match tokio::net::TcpStream::from_std(sent.stream) {
                 Ok(stream) => life.connections.serve(stream, sent.bytes, sent.side),
                 Err(error) => tracing::warn!(%error, "a connection could not be taken back"),
             }
+        }
+        while let Ok(parcel) = parcels.try_recv() {
+            life.connections.serve(parcel.stream, parcel.bytes, parcel.side);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
 };
 
 use rustix::net::{
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    server::{Server, eventually},
+    server::{BINARY, Server, eventually},
 };
 
 /// A process that speaks the protocol by hand.
@@ -54,6 +55,14 @@ impl Scripted {
         serde_json::from_slice(&packet[..end]).unwrap_or(Value::Null)
     }
 
+    /// A process that has been welcomed. While the swap before it is being wound up, it is told to wait.
+    fn welcomed(server: &Server) -> Self {
+        eventually("a welcome", || {
+            let mut scripted = Self::connect(server);
+            (scripted.greet(1)["is"] == "welcome").then_some(scripted)
+        })
+    }
+
     fn greet(&mut self, protocol: u32) -> Value {
         self.say(&json!({
             "is": "hello", "protocol": protocol, "pid": std::process::id(), "version": "scripted",
@@ -91,28 +100,25 @@ fn it_dies_at_any_step_before_it_serves() {
     drop(Scripted::connect(&server));
     check_serves_on(&server, &mut idle, 1);
 
-    let mut silent = Scripted::connect(&server);
-    assert_eq!(silent.greet(1)["is"], "welcome");
+    let silent = Scripted::welcomed(&server);
     assert_eq!(silent.descriptors.len(), 3, "control socket and two listeners");
     drop(silent);
     check_serves_on(&server, &mut idle, 1);
 
-    let mut ready = Scripted::connect(&server);
-    ready.greet(1);
+    let mut ready = Scripted::welcomed(&server);
     ready.say(&json!({ "is": "ready" }));
     assert_eq!(ready.until("connection")["id"], 0);
     drop(ready);
     check_serves_on(&server, &mut idle, 1);
 
-    let mut adopts = Scripted::connect(&server);
-    adopts.greet(1);
+    let mut adopts = Scripted::welcomed(&server);
     adopts.say(&json!({ "is": "ready" }));
     adopts.until("connection");
     adopts.say(&json!({ "is": "adopted", "through": 0 }));
     drop(adopts);
     check_serves_on(&server, &mut idle, 1);
 
-    server.upgrade();
+    eventually("a real upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
     check_serves_on(&server, &mut idle, 2);
 }
 
@@ -124,8 +130,7 @@ fn it_dies_after_it_was_told_to_serve() {
         client.get("/event/list");
     }
     for dies_while_moving in [false, true] {
-        let mut successor = Scripted::connect(&server);
-        successor.greet(1);
+        let mut successor = Scripted::welcomed(&server);
         successor.say(&json!({ "is": "ready" }));
         successor.until("connection");
         // It answers the probe: by hand, on the descriptor that came with it.
@@ -142,7 +147,7 @@ fn it_dies_after_it_was_told_to_serve() {
             check_serves_on(&server, client, 1);
         }
     }
-    server.upgrade();
+    eventually("a real upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
     check_serves_on(&server, &mut idle[0], 2);
 }
 
@@ -178,5 +183,4 @@ fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
     }));
     assert_eq!(late.hear()["is"], "refuse");
     assert_eq!(late.descriptors.len(), 0);
-    server.upgrade();
 }

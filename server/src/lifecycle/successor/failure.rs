@@ -29,10 +29,8 @@ impl Swap {
 
     /// It closed its end of the channel: it is dead or about to be, and its exit says more.
     pub(super) async fn gone(&mut self, step: &str) -> UpgradeError {
-        let detail = match timeout(Duration::from_secs(1), ended(self.newcomer.as_mut())).await {
-            Ok(detail) => detail,
-            Err(_) => "the new process closed its end of the channel".to_owned(),
-        };
+        let detail = self.exit_within(Duration::from_secs(1)).await;
+        let detail = detail.unwrap_or_else(|| "the new process closed its end of the channel".to_owned());
         self.error(step, if step == "load" { "exited" } else { "died" }, detail)
     }
 
@@ -57,9 +55,15 @@ impl Swap {
 
     /// A probe without an answer has a deeper reason if the process has ended.
     pub(super) async fn probe_failed(&mut self, step: &str, detail: String) -> UpgradeError {
-        match timeout(Duration::from_millis(100), ended(self.newcomer.as_mut())).await {
-            Ok(exit) => self.error(step, "died", exit),
-            Err(_) => self.error(step, "refused", detail),
+        match self.exit_within(Duration::from_millis(100)).await {
+            Some(exit) => self.error(step, "died", exit),
+            None => self.error(step, "refused", detail),
         }
+    }
+
+    /// How the new process ended, if this one started it and it ends in time.
+    async fn exit_within(&mut self, limit: Duration) -> Option<String> {
+        let newcomer = self.newcomer.as_mut()?;
+        timeout(limit, ended(Some(newcomer))).await.ok()
     }
 }

@@ -30,26 +30,29 @@ impl Swap {
         match arrival {
             Ok(Some((hello, channel))) => {
                 self.times.start = Some(self.lap());
-                self.meet(&hello, channel);
-                if hello.protocol == PROTOCOL {
-                    return Ok(());
-                }
-                let reason = format!("it speaks protocol {}, this process {PROTOCOL}", hello.protocol);
-                self.refuse(&reason).await;
-                Err(self.error("start", "protocol", reason))
+                self.meet(&hello, channel)
             }
             Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
             Err(_) => Err(self.late("start", "did not report")),
         }
     }
 
-    pub(super) fn meet(&mut self, hello: &Hello, channel: Channel) {
+    /// Takes note of who greeted. One that speaks another protocol is refused with the reason.
+    pub(super) fn meet(&mut self, hello: &Hello, channel: Channel) -> Result<(), UpgradeError> {
         self.new = Some(ProcessIdentity {
             pid: hello.pid,
             version: hello.version.clone(),
             process: self.life.identity.process.next(),
         });
         self.channel = Some(channel);
+        if hello.protocol == PROTOCOL {
+            return Ok(());
+        }
+        let detail = format!(
+            "the new process speaks protocol {}, this one {PROTOCOL}; stop this one, then start the new one",
+            hello.protocol
+        );
+        Err(self.error("start", "protocol", detail))
     }
 
     /// Gives it the sockets and waits until it has loaded its state.
