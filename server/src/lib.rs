@@ -22,3 +22,5 @@ pub mod identity;
 pub mod telemetry;
 
 pub mod http;
+
+pub mod cli;

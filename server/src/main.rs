@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `seckill`: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::cli::run(std::env::args_os())
+}

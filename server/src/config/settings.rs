@@ -211,6 +211,20 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Services that the file configures and this build does not use yet, each with its address.
+    #[must_use]
+    pub fn unused(&self) -> Vec<String> {
+        let services = [
+            ("mysql", self.mysql.as_ref().map(|mysql| &mysql.address)),
+            ("redis", self.redis.as_ref().map(|redis| &redis.address)),
+            ("etcd", self.etcd.as_ref().map(|etcd| &etcd.address)),
+        ];
+        let configured = services.iter().filter_map(|(name, address)| Some((name, (*address)?)));
+        configured.map(|(name, address)| format!("{name} at {address}")).collect()
+    }
+}
+
 impl Strategy {
     /// The words of the file and what they mean.
     pub const WORDS: [(&str, Self); 4] = [

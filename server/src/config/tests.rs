@@ -42,6 +42,8 @@ fn check(text: &str, expected: &[&str]) {
 fn the_seeds_file_is_taken_as_it_is() {
     let config = good(SEED);
     assert_eq!(config.global.log_level, LogLevel::Info);
+    let unused = ["mysql at 127.0.0.1:3306", "redis at 127.0.0.1:6379", "etcd at 127.0.0.1:2379"];
+    assert_eq!(config.unused(), unused);
     assert_eq!(config.api.bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.bind.to_string(), "127.0.0.1:8081");
     let mysql = config.mysql.unwrap();

@@ -1,0 +1,312 @@
+//! The command line of `seckill`.
+//!
+//! Exit codes: 0 it is done; 1 it failed or was refused; 2 the arguments or the configuration file have
+//! faults; 3 the server cannot be reached. Results go to standard output, reasons to standard error.
+
+mod client;
+mod render;
+
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use http::{Method, StatusCode};
+use jiff::SignedDuration;
+
+use crate::{
+    clock,
+    config::{self, Config},
+    identity,
+    lifecycle::{self, UpgradeReport},
+    seckill::{ID_MAX, UserId},
+    secrets, telemetry,
+};
+
+/// A flash-sale service that takes every kind of hot update while it serves.
+#[derive(Debug, Parser)]
+#[command(name = "seckill", arg_required_else_help = true, subcommand_required = false)]
+struct Arguments {
+    /// Print the release label.
+    #[arg(long, short = 'V')]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop, or until another binary takes over.
+    Serve(FileArgument),
+    /// Check a configuration file and tell all of its faults.
+    CheckConfig { file: PathBuf },
+    /// Print users' tokens, one per line.
+    Token(TokenArguments),
+    /// Replace the program of the server that runs, and tell what became of it.
+    Upgrade {
+        #[command(flatten)]
+        file: FileArgument,
+        /// The program that is to take over.
+        #[arg(long, value_name = "PATH")]
+        binary: PathBuf,
+        /// Print the server's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell how the server that runs stands.
+    Status {
+        #[command(flatten)]
+        file: FileArgument,
+        /// Print the server's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct FileArgument {
+    /// The configuration file.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct TokenArguments {
+    #[command(flatten)]
+    file: FileArgument,
+    #[command(flatten)]
+    users: Users,
+    /// How long the tokens are good, such as 90m or 24h.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    valid_for: SignedDuration,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Users {
+    /// One user's id.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=ID_MAX))]
+    user: Option<u64>,
+    /// The ids of many users, both ends included.
+    #[arg(long, value_name = "A-B", value_parser = parse_range)]
+    users: Option<RangeInclusive<u64>>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Done = 0,
+    Failed = 1,
+    Faults = 2,
+    Unreachable = 3,
+}
+
+/// Does what the arguments say.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let (mut out, mut errors) = (io::stdout().lock(), io::stderr());
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing is left to do for a reader who has closed the pipe.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Ending::Faults as u8));
+        }
+    };
+    let ending = obey(arguments, &mut out, &mut errors).unwrap_or(Ending::Failed);
+    ExitCode::from(ending as u8)
+}
+
+/// # Errors
+/// The output cannot be written: its reader has gone.
+fn obey(arguments: Arguments, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Ending> {
+    if arguments.version {
+        writeln!(out, "seckill {}", identity::release_label())?;
+        return Ok(Ending::Done);
+    }
+    match arguments.command {
+        None => Ok(Ending::Done),
+        Some(Command::Serve(file)) => with_config(&file.config, errors, serve),
+        Some(Command::CheckConfig { file }) => with_config(&file, errors, |config, _| {
+            writeln!(out, "{} has no faults", config.source.display())?;
+            Ok(Ending::Done)
+        }),
+        Some(Command::Token(arguments)) => with_config(&arguments.file.config, errors, |config, errors| {
+            token(&config, &arguments, out, errors)
+        }),
+        Some(Command::Upgrade { file, binary, json }) => {
+            with_config(&file.config, errors, |config, errors| upgrade(&config, &binary, json, out, errors))
+        }
+        Some(Command::Status { file, json }) => {
+            with_config(&file.config, errors, |config, errors| status(&config, json, out, errors))
+        }
+    }
+}
+
+/// Goes on with the settings, or tells what is wrong with them.
+fn with_config(
+    path: &Path,
+    errors: &mut dyn Write,
+    then: impl FnOnce(Config, &mut dyn Write) -> io::Result<Ending>,
+) -> io::Result<Ending> {
+    match config::load(path) {
+        Ok(config) => then(config, errors),
+        Err(config::Error::Faults { faults, .. }) => {
+            writeln!(errors, "{faults}")?;
+            Ok(Ending::Faults)
+        }
+        Err(error @ config::Error::Read { .. }) => {
+            complain(errors, &error)?;
+            Ok(Ending::Faults)
+        }
+    }
+}
+
+fn serve(config: Config, errors: &mut dyn Write) -> io::Result<Ending> {
+    telemetry::log_to_stderr(config.global.log_level);
+    for service in config.unused() {
+        tracing::warn!("{service} is configured and not used: this build keeps orders in its embedded store");
+    }
+    match lifecycle::serve(config) {
+        Ok(()) => Ok(Ending::Done),
+        Err(error) => {
+            complain(errors, &error)?;
+            Ok(Ending::Failed)
+        }
+    }
+}
+
+fn token(
+    config: &Config,
+    arguments: &TokenArguments,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> io::Result<Ending> {
+    let expiry = match clock::now().checked_add(arguments.valid_for) {
+        Ok(expiry) => expiry,
+        Err(error) => return fail(errors, format_args!("{error}")),
+    };
+    let key = match secrets::load_token_key(&config.auth.secret_file) {
+        Ok(key) => key,
+        Err(error) => {
+            complain(errors, &error)?;
+            return Ok(Ending::Failed);
+        }
+    };
+    let one = arguments.users.user.map(|user| user..=user);
+    for user in one.or_else(|| arguments.users.users.clone()).into_iter().flatten() {
+        writeln!(out, "{}", key.mint(UserId(user), expiry))?;
+    }
+    Ok(Ending::Done)
+}
+
+fn upgrade(
+    config: &Config,
+    binary: &Path,
+    json: bool,
+    out: &mut dyn Write,
+    errors: &mut dyn Write,
+) -> io::Result<Ending> {
+    // The server may have another working directory.
+    let body = std::path::absolute(binary).map(|binary| serde_json::json!({ "binary": binary }).to_string());
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return fail(errors, format_args!("use the path {}: {error}", binary.display())),
+    };
+    // Each of the steps is bounded by one of these; the server gives up before we do.
+    let steps = [config.upgrade.start_timeout, config.upgrade.probation, config.upgrade.drain];
+    let answer = match client::ask(config, Method::POST, "/upgrade", body, steps.iter().sum()) {
+        Ok(answer) => answer,
+        Err(error) => return unreachable(errors, &error),
+    };
+    match (json, serde_json::from_slice::<UpgradeReport>(&answer.body)) {
+        (true, _) => writeln!(out, "{}", answer.text())?,
+        (false, Ok(report)) => write!(out, "{}", render::upgrade(&report))?,
+        (false, Err(_)) => writeln!(errors, "seckill: {}", answer.problem())?,
+    }
+    Ok(if answer.status == StatusCode::OK { Ending::Done } else { Ending::Failed })
+}
+
+fn status(config: &Config, json: bool, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Ending> {
+    let answer = match client::ask(config, Method::GET, "/status", String::new(), std::time::Duration::ZERO) {
+        Ok(answer) => answer,
+        Err(error) => return unreachable(errors, &error),
+    };
+    match (json, answer.status) {
+        (true, _) => writeln!(out, "{}", answer.text())?,
+        (false, StatusCode::OK) => write!(out, "{}", render::status(&answer.json()))?,
+        (false, _) => writeln!(errors, "seckill: {}", answer.problem())?,
+    }
+    Ok(if answer.status == StatusCode::OK { Ending::Done } else { Ending::Failed })
+}
+
+fn unreachable(errors: &mut dyn Write, error: &client::Error) -> io::Result<Ending> {
+    complain(errors, error)?;
+    Ok(match error {
+        client::Error::Secret(_) => Ending::Failed,
+        client::Error::Connect { .. } | client::Error::Broken(_) | client::Error::Silent(_) => {
+            Ending::Unreachable
+        }
+    })
+}
+
+fn fail(errors: &mut dyn Write, reason: impl Display) -> io::Result<Ending> {
+    writeln!(errors, "seckill: failed to {reason}")?;
+    Ok(Ending::Failed)
+}
+
+/// The error and its causes in one line.
+fn complain(errors: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<()> {
+    write!(errors, "seckill: failed to {error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(errors, ": {error}")?;
+        cause = error.source();
+    }
+    writeln!(errors)
+}
+
+fn parse_range(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let number = |text: &str| text.parse().ok().filter(|&id: &u64| id <= ID_MAX);
+    match text.split_once('-').map(|(from, to)| (number(from), number(to))) {
+        Some((Some(from), Some(to))) if from <= to => Ok(from..=to),
+        Some((Some(_), Some(_))) => Err("the first id must not be larger than the last".to_owned()),
+        _ => Err("write it like 1-500".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &str) -> Option<RangeInclusive<u64>> {
+        parse_range(text).ok()
+    }
+
+    #[test]
+    fn ranges_of_users() {
+        assert_eq!(range("1-500"), Some(1..=500));
+        assert_eq!(range("7-7"), Some(7..=7));
+        for bad in ["", "7", "5-4", "a-b", "-5", "1-", "1-9223372036854775808"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_fit_together() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("seckill token -c f --user 1").is_ok());
+        assert!(parse("seckill token -c f --users 1-5 --valid-for 2h30m").is_ok());
+        assert!(parse("seckill token -c f").is_err(), "for nobody");
+        assert!(parse("seckill token -c f --user 1 --users 1-5").is_err(), "for whom");
+        assert!(parse("seckill upgrade -c f").is_err(), "to what");
+        assert!(parse("seckill --version").is_ok());
+    }
+}

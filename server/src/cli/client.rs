@@ -1,0 +1,146 @@
+//! One request to the admin side of the server that runs.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    config::Config,
+    secrets::{self, AdminToken},
+};
+
+/// How long a server on this machine may take for anything but its real work.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the server said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// Why the server said nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("load the admin token; run this in the server's working directory")]
+    Secret(#[source] secrets::Error),
+    #[error("reach the server at {address}; is it running?")]
+    Connect {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("hear the server's answer; ask it with `seckill status` what became of it")]
+    Broken(#[source] hyper::Error),
+    #[error("hear the server's answer within {0:?}; ask it with `seckill status` what became of it")]
+    Silent(Duration),
+}
+
+/// Asks the server of `config`. `work` is how long it may work on the answer.
+///
+/// # Errors
+/// See [`Error`].
+pub(super) fn ask(
+    config: &Config,
+    method: Method,
+    path: &str,
+    body: String,
+    work: Duration,
+) -> Result<Answer, Error> {
+    let token = AdminToken::read(&config.admin.token_file).map_err(Error::Secret)?;
+    let address = reachable(config.admin.bind);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, address.to_string())
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .expect("a request of checked parts must be valid");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::Connect { address, source })?;
+    let patience = PATIENCE + work;
+    let answer = timeout(patience, exchange(address, request));
+    runtime.block_on(async { answer.await.unwrap_or(Err(Error::Silent(patience))) })
+}
+
+async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+    let stream = TcpStream::connect(address).await.map_err(|source| Error::Connect { address, source })?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
+    let asking = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok(Answer { status, body: response.into_body().collect().await?.to_bytes() })
+    };
+    // The connection ends by itself when the one who asks has let go of it; its error is his, too.
+    let (_ended, answer) = tokio::join!(connection, asking);
+    answer.map_err(Error::Broken)
+}
+
+/// Where somebody on this machine reaches a listener at `bind`.
+fn reachable(bind: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match bind {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    if bind.ip().is_unspecified() { SocketAddr::new(loopback, bind.port()) } else { bind }
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Null when it is no JSON.
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Status, title and detail of a problem in one line.
+    pub(super) fn problem(&self) -> String {
+        let json = self.json();
+        match (json["title"].as_str(), json["detail"].as_str()) {
+            (Some(title), Some(detail)) => {
+                format!("the server says {} {title}: {detail}", self.status.as_u16())
+            }
+            _ => format!("the server says {} and what it adds is not understood", self.status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_everywhere_is_reached_on_this_machine() {
+        let check = |bind: &str, expected: &str| {
+            assert_eq!(reachable(bind.parse().unwrap()).to_string(), expected);
+        };
+        check("0.0.0.0:81", "127.0.0.1:81");
+        check("[::]:81", "[::1]:81");
+        check("10.0.0.7:81", "10.0.0.7:81");
+    }
+
+    #[test]
+    fn a_problem_is_told_in_one_line() {
+        let answer = |body: &'static str| Answer {
+            status: StatusCode::UNAUTHORIZED,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let problem = answer(r#"{"title":"Unauthorized","detail":"no"}"#).problem();
+        assert_eq!(problem, "the server says 401 Unauthorized: no");
+        let other = answer("<html>").problem();
+        assert_eq!(other, "the server says 401 Unauthorized and what it adds is not understood");
+    }
+}

@@ -1,0 +1,261 @@
+//! The server's answers for human eyes: a few lines of at most 80 columns.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::Value;
+
+use crate::lifecycle::{PhaseTimes, ProcessIdentity, UpgradeOutcome, UpgradeReport};
+
+/// Columns of a terminal that nobody has widened.
+const COLUMNS: usize = 80;
+
+/// What became of an upgrade.
+pub(super) fn upgrade(report: &UpgradeReport) -> String {
+    let mut text = String::new();
+    write_upgrade(&mut text, report).expect("writing into a string must succeed");
+    text
+}
+
+/// How the server stands, from the body of `GET /status`.
+pub(super) fn status(body: &Value) -> String {
+    let mut text = String::new();
+    write_status(&mut text, body).expect("writing into a string must succeed");
+    text
+}
+
+fn write_upgrade(text: &mut String, report: &UpgradeReport) -> fmt::Result {
+    let total = report.phases_ms.total.unwrap_or(0.0);
+    let headline = match report.outcome {
+        UpgradeOutcome::Ok => format!("upgraded by {} in {total:.1} ms", report.strategy),
+        UpgradeOutcome::Failed => format!("upgrade by {} failed after {total:.1} ms", report.strategy),
+        UpgradeOutcome::Refused => "upgrade refused".to_owned(),
+    };
+    writeln!(text, "{headline}")?;
+    if let Some(error) = &report.error {
+        writeln!(text, "  step         {}: {}", error.step, error.kind)?;
+        for line in wrap(&error.detail, COLUMNS - 2) {
+            writeln!(text, "  {line}")?;
+        }
+        for line in error.stderr.lines() {
+            writeln!(text, "  | {}", cut(line, COLUMNS - 4))?;
+        }
+    }
+    writeln!(text, "  old          {}", identity(&report.old))?;
+    if let Some(new) = &report.new {
+        writeln!(text, "  new          {}", identity(new))?;
+    }
+    if report.outcome == UpgradeOutcome::Refused {
+        return Ok(());
+    }
+    let counts = &report.connections;
+    writeln!(text, "  sockets      {} handed over", report.sockets)?;
+    writeln!(
+        text,
+        "  connections  {} handed over, {} finished, {} closed, {} cut",
+        counts.handed_over, counts.finished, counts.closed, counts.cut
+    )?;
+    for (index, line) in wrap(&phases(&report.phases_ms), COLUMNS - 15).iter().enumerate() {
+        let label = if index == 0 { "phases (ms)" } else { "" };
+        writeln!(text, "  {label:<13}{line}")?;
+    }
+    Ok(())
+}
+
+fn write_status(text: &mut String, body: &Value) -> fmt::Result {
+    let process = &body["process"];
+    writeln!(
+        text,
+        "{}: pid {}, release {}, process {}, up {:.1} s",
+        word(&body["phase"]),
+        process["pid"],
+        word(&process["version"]),
+        process["process"],
+        body["uptime_ms"].as_f64().unwrap_or(0.0) / 1000.0
+    )?;
+    let (config, snapshot, store) = (&body["config"], &body["snapshot"], &body["store"]);
+    writeln!(text, "  strategy  {}", word(&config["strategy"]))?;
+    writeln!(
+        text,
+        "  serving   generation {}: {} events, {} users blacklisted",
+        snapshot["generation"], snapshot["events"], snapshot["blacklisted"]
+    )?;
+    writeln!(
+        text,
+        "  orders    {} placed, {} repeated, {} refused, {} without an answer",
+        store["orders_placed"],
+        store["orders_replayed"],
+        store["orders_refused"],
+        store["orders_unavailable"]
+    )?;
+    writeln!(text, "  file      {}", cut(word(&config["file"]), COLUMNS - 12))?;
+    for change in config["pending"].as_array().into_iter().flatten() {
+        let (loaded, file) = (word(&change["loaded"]), word(&change["file"]));
+        let line = format!("{} is {loaded}, the file says {file}", word(&change["key"]));
+        let note = format!("{line}: needs an upgrade or restart ({})", word(&change["needs"]));
+        for line in wrap(&note, COLUMNS - 4) {
+            writeln!(text, "    {line}")?;
+        }
+    }
+    for fault in config["faults"].as_array().into_iter().flatten() {
+        for line in wrap(word(fault), COLUMNS - 4) {
+            writeln!(text, "    {line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn identity(process: &ProcessIdentity) -> String {
+    format!("pid {}, release {}, process {}", process.pid, process.version, process.process)
+}
+
+/// The steps that were reached, in their order.
+fn phases(times: &PhaseTimes) -> String {
+    let steps = [
+        ("start", times.start),
+        ("load", times.load),
+        ("probe", times.probe),
+        ("probation", times.probation),
+        ("transfer", times.transfer),
+        ("drain", times.drain),
+    ];
+    let reached = steps.iter().filter_map(|(step, ms)| ms.map(|ms| format!("{step} {ms:.1}")));
+    reached.collect::<Vec<_>>().join(", ")
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+/// Lines of at most `columns` characters, broken between words where there is a place.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there must be a line to write on");
+        let length = line.chars().count();
+        if length > 0 && length + 1 + word.chars().count() > columns {
+            lines.push(cut(word, columns));
+        } else {
+            let space = if length > 0 { " " } else { "" };
+            line.push_str(space);
+            line.push_str(&cut(word, columns));
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+/// The first `columns` characters.
+fn cut(text: &str, columns: usize) -> String {
+    text.chars().take(columns).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::{ConnectionCounts, ProcessGeneration, UpgradeError};
+
+    fn report() -> UpgradeReport {
+        let identity =
+            |pid, version: &str, process| ProcessIdentity { pid, version: version.to_owned(), process };
+        UpgradeReport {
+            outcome: UpgradeOutcome::Ok,
+            strategy: "handoff-live".to_owned(),
+            old: identity(4711, "41", ProcessGeneration(1)),
+            new: Some(identity(4712, "42", ProcessGeneration(2))),
+            sockets: 2,
+            connections: ConnectionCounts { handed_over: 40, finished: 2, closed: 0, cut: 0 },
+            phases_ms: PhaseTimes {
+                start: Some(12.14),
+                load: Some(3.0),
+                probe: Some(1.0),
+                probation: Some(50.0),
+                transfer: Some(2.0),
+                drain: Some(0.1),
+                total: Some(68.24),
+            },
+            error: None,
+        }
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+    }
+
+    #[test]
+    fn an_upgrade_that_succeeded() {
+        check(
+            &upgrade(&report()),
+            &[
+                "upgraded by handoff-live in 68.2 ms",
+                "  old          pid 4711, release 41, process 1",
+                "  new          pid 4712, release 42, process 2",
+                "  sockets      2 handed over",
+                "  connections  40 handed over, 2 finished, 0 closed, 0 cut",
+                "  phases (ms)  start 12.1, load 3.0, probe 1.0, probation 50.0, transfer 2.0,",
+                "               drain 0.1",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_upgrade_that_failed() {
+        let detail = "the new process ended with status 1 before it was ready; the old one serves on; see what it said";
+        let error = UpgradeError {
+            step: "start".to_owned(),
+            kind: "exited".to_owned(),
+            detail: detail.to_owned(),
+            stderr: format!("seckill: failed to read\n{}\n", "x".repeat(100)),
+        };
+        let report = UpgradeReport {
+            outcome: UpgradeOutcome::Failed,
+            new: None,
+            sockets: 0,
+            connections: ConnectionCounts::default(),
+            phases_ms: PhaseTimes { start: Some(9.0), total: Some(9.5), ..PhaseTimes::default() },
+            error: Some(error),
+            ..report()
+        };
+        check(
+            &upgrade(&report),
+            &[
+                "upgrade by handoff-live failed after 9.5 ms",
+                "  step         start: exited",
+                "  the new process ended with status 1 before it was ready; the old one serves",
+                "  on; see what it said",
+                "  | seckill: failed to read",
+                &format!("  | {}", "x".repeat(76)),
+                "  old          pid 4711, release 41, process 1",
+                "  sockets      0 handed over",
+                "  connections  0 handed over, 0 finished, 0 closed, 0 cut",
+                "  phases (ms)  start 9.0",
+            ],
+        );
+    }
+
+    #[test]
+    fn how_the_server_stands() {
+        let body = serde_json::json!({
+            "process": {"pid": 4711, "version": "41", "process": 3}, "phase": "ready", "uptime_ms": 61_234,
+            "config": {"file": "./seckill.toml", "strategy": "handoff-live", "faults": [], "pending": [
+                {"key": "api.bind", "loaded": "127.0.0.1:8080", "file": "127.0.0.1:9090", "needs": "upgrade"},
+                {"key": "etcd.address", "loaded": "a:1", "file": null, "needs": "upgrade"}]},
+            "snapshot": {"generation": 5, "events": 3, "blacklisted": 1},
+            "store": {"orders_placed": 9, "orders_replayed": 1, "orders_refused": 2, "orders_unavailable": 0},
+        });
+        check(
+            &status(&body),
+            &[
+                "ready: pid 4711, release 41, process 3, up 61.2 s",
+                "  strategy  handoff-live",
+                "  serving   generation 5: 3 events, 1 users blacklisted",
+                "  orders    9 placed, 1 repeated, 2 refused, 0 without an answer",
+                "  file      ./seckill.toml",
+                "    api.bind is 127.0.0.1:8080, the file says 127.0.0.1:9090: needs an upgrade",
+                "    or restart (upgrade)",
+                "    etcd.address is a:1, the file says -: needs an upgrade or restart (upgrade)",
+            ],
+        );
+    }
+}
