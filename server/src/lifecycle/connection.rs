@@ -31,7 +31,7 @@ use tokio::{
 
 use super::{
     connections::{Cut, Directive, Parcel, Shared},
-    gate::{Gate, Ledger, Owed},
+    gate::{Gate, Latch, Ledger, Owed},
 };
 use crate::http::Side;
 
@@ -132,7 +132,7 @@ async fn serve_http1(
     shared: &Arc<Shared>,
     ledger: &Arc<Ledger>,
 ) -> End {
-    let gate = Gate::new(front, stream, Arc::clone(ledger));
+    let gate = Gate::new(front, stream, Arc::clone(ledger), shared.latch.clone());
     let api = Api { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger) };
     let mut connection = http1::Builder::new()
         // hyper's timer for heads also runs on an idle connection, and closing that is what loses
@@ -150,14 +150,12 @@ async fn serve_http1(
         match *directive.borrow_and_update() {
             Directive::Serve => {
                 moving = false;
-                ledger.open_gate();
                 grace.clear();
             }
             Directive::Move => {
                 if !moving {
                     moving = true;
                     idle = ledger.at_boundary();
-                    ledger.close_gate();
                 }
             }
             Directive::LastAnswer { grace: limit } => grace.start(limit),
@@ -208,7 +206,8 @@ async fn serve_http2(
     shared: &Arc<Shared>,
     ledger: &Arc<Ledger>,
 ) -> End {
-    let gate = Gate::new(front, stream, Arc::clone(ledger));
+    // Its frames must flow until its streams have ended, so it has a latch that nobody closes.
+    let gate = Gate::new(front, stream, Arc::clone(ledger), Latch::default());
     let api = Api { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger) };
     let mut connection =
         std::pin::pin!(http2::Builder::new(shared.streams.clone()).serve_connection(gate, api));

@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     ConnectionCounts,
     connection::{self, End},
+    gate::Latch,
 };
 use crate::{
     http::{App, Side},
@@ -61,6 +62,8 @@ pub(super) struct Shared {
     pub(super) app: Arc<App>,
     pub(super) body_bytes_max: usize,
     pub(super) directive: watch::Sender<Directive>,
+    /// Closed under [`Directive::Move`].
+    pub(super) latch: Latch,
     /// Which connections have to end at once.
     pub(super) cut: watch::Sender<Cut>,
     /// Tasks of HTTP/2 streams.
@@ -143,6 +146,7 @@ impl Connections {
             app,
             body_bytes_max,
             directive: watch::Sender::new(Directive::Serve),
+            latch: Latch::default(),
             cut: watch::Sender::new(Cut::None),
             streams: Tasks::default(),
             open: watch::Sender::default(),
@@ -187,6 +191,7 @@ impl Connections {
     /// Tells every connection what to do from now on.
     pub(super) fn direct(&self, directive: Directive) {
         self.shared.cut.send_replace(Cut::None);
+        self.shared.latch.close(directive == Directive::Move);
         self.shared.directive.send_replace(directive);
     }
 

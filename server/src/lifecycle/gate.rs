@@ -7,7 +7,8 @@
 //!
 //! - [`Ledger`]: what is owed on the connection right now;
 //! - [`Gate`]: the socket as hyper sees it. Closed, it gives hyper no further bytes, except the rest of a
-//!   request body, so that even a client that never pauses comes to a boundary;
+//!   request body, so that even a client that never pauses comes to a boundary. All connections share one
+//!   latch: once it is closed no connection begins another request, noticed or not;
 //! - [`Owed`]: a response body that tells the ledger when hyper has taken its last byte.
 //!
 //! Invariant: [`Ledger::at_boundary`] is true only if hyper's write buffer is empty and no request is in
@@ -47,7 +48,6 @@ pub(super) struct Ledger {
     body_open: AtomicBool,
     /// The request in flight waits for the outcome of the upgrade that is going on.
     asks_upgrade: AtomicBool,
-    gate_closed: AtomicBool,
 }
 
 impl Ledger {
@@ -80,19 +80,20 @@ impl Ledger {
     pub(super) fn asks_upgrade(&self) -> bool {
         self.debt.load(Ordering::Relaxed) != IDLE && self.asks_upgrade.load(Ordering::Relaxed)
     }
+}
 
-    /// From now on hyper is given nothing but the rest of a body that it is reading.
-    pub(super) fn close_gate(&self) {
-        self.gate_closed.store(true, Ordering::Relaxed);
+/// Closes every gate of the process at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Latch(Arc<AtomicBool>);
+
+impl Latch {
+    /// Closed, hyper is given nothing but the rest of a body that it is reading.
+    pub(super) fn close(&self, closed: bool) {
+        self.0.store(closed, Ordering::Release);
     }
 
-    /// Undoes [`Ledger::close_gate`].
-    pub(super) fn open_gate(&self) {
-        self.gate_closed.store(false, Ordering::Relaxed);
-    }
-
-    fn admits_reads(&self) -> bool {
-        !self.gate_closed.load(Ordering::Relaxed) || self.body_open.load(Ordering::Relaxed)
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -102,11 +103,12 @@ pub(super) struct Gate {
     front: Bytes,
     stream: TokioIo<TcpStream>,
     ledger: Arc<Ledger>,
+    latch: Latch,
 }
 
 impl Gate {
-    pub(super) fn new(front: Bytes, stream: TcpStream, ledger: Arc<Ledger>) -> Self {
-        Self { front, stream: TokioIo::new(stream), ledger }
+    pub(super) fn new(front: Bytes, stream: TcpStream, ledger: Arc<Ledger>, latch: Latch) -> Self {
+        Self { front, stream: TokioIo::new(stream), ledger, latch }
     }
 
     /// The socket, and what of the bytes in front was not read.
@@ -121,7 +123,7 @@ impl Read for Gate {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ledger.admits_reads() {
+        if self.latch.is_closed() && !self.ledger.body_open.load(Ordering::Relaxed) {
             // No waker is kept: the task is woken by what is in flight, or takes the connection apart.
             return Poll::Pending;
         }

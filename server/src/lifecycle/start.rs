@@ -1,6 +1,6 @@
 //! The life of the process from its start to its end.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 
@@ -171,21 +171,26 @@ async fn take_over(life: &Arc<Life>, strategy: Strategy, channel: Channel) -> Re
     }
 }
 
-/// Writes the pid file; under `reuseport` whom it named before is made to leave first, as the seed does.
+/// Writes the pid file, before anybody is told that this process serves. Under `reuseport` whom it named
+/// before is first made to leave, as the seed does, which takes its time.
 fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) {
     let path = life.config.global.pid.clone();
+    if strategy != Strategy::Reuseport {
+        return write_pid_file(&path);
+    }
     // The old process needs its drain time, and a little more to end.
-    let patience = life.config.upgrade.drain + std::time::Duration::from_secs(2);
-    let claim = move || {
-        if strategy == Strategy::Reuseport {
-            let retired = pid_file::retire(&path, patience);
-            tracing::info!(?retired, "the process of the pid file");
-        }
-        if let Err(error) = pid_file::write(&path) {
-            tracing::error!(%error, path = %path.display(), "the pid file cannot be written");
-        }
-    };
-    drop(tasks.spawn_blocking(claim));
+    let patience = life.config.upgrade.drain + Duration::from_secs(2);
+    drop(tasks.spawn_blocking(move || {
+        let retired = pid_file::retire(&path, patience);
+        tracing::info!(?retired, "the process of the pid file");
+        write_pid_file(&path);
+    }));
+}
+
+fn write_pid_file(path: &Path) {
+    if let Err(error) = pid_file::write(path) {
+        tracing::error!(%error, path = %path.display(), "the pid file cannot be written");
+    }
 }
 
 /// An error with its causes, in one line.

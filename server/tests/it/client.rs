@@ -40,9 +40,13 @@ impl Answer {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_connect(address).unwrap()
+    }
+
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -54,8 +58,12 @@ impl Client {
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"));
-        self.answer().unwrap()
+        self.try_get(path).unwrap()
+    }
+
+    pub(crate) fn try_get(&mut self, path: &str) -> io::Result<Answer> {
+        self.try_send(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))?;
+        self.answer()
     }
 
     /// The next answer on the connection; an end of the connection is an error.

@@ -51,7 +51,9 @@ fn a_process_started_by_hand_takes_over() {
         server.start_beside();
         server.until_process(2);
         if strategy == "handoff-live" {
-            assert_eq!(idle.get("/event/list").process(), 2);
+            eventually("the idle connection in the new process", || {
+                (idle.get("/event/list").process() == 2).then_some(())
+            });
         }
         eventually("the admin side of the new process", || {
             (server.admin_request("GET /status").process() == 2).then_some(())
