@@ -70,8 +70,10 @@ pub(super) fn ask(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Connect { address, source })?;
     let patience = PATIENCE + work;
-    let answer = timeout(patience, exchange(address, request));
-    runtime.block_on(async { answer.await.unwrap_or(Err(Error::Silent(patience))) })
+    runtime.block_on(async {
+        let answer = timeout(patience, exchange(address, request)).await;
+        answer.unwrap_or(Err(Error::Silent(patience)))
+    })
 }
 
 async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, Error> {

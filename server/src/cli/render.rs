@@ -91,7 +91,8 @@ fn write_status(text: &mut String, body: &Value) -> fmt::Result {
     for change in config["pending"].as_array().into_iter().flatten() {
         let (loaded, file) = (word(&change["loaded"]), word(&change["file"]));
         let line = format!("{} is {loaded}, the file says {file}", word(&change["key"]));
-        let note = format!("{line}: needs an upgrade or restart ({})", word(&change["needs"]));
+        let needs = if change["needs"] == "restart" { "a restart" } else { "an upgrade or a restart" };
+        let note = format!("{line}: needs {needs}");
         for line in wrap(&note, COLUMNS - 4) {
             writeln!(text, "    {line}")?;
         }
@@ -240,7 +241,7 @@ mod tests {
             "process": {"pid": 4711, "version": "41", "process": 3}, "phase": "ready", "uptime_ms": 61_234,
             "config": {"file": "./seckill.toml", "strategy": "handoff-live", "faults": [], "pending": [
                 {"key": "api.bind", "loaded": "127.0.0.1:8080", "file": "127.0.0.1:9090", "needs": "upgrade"},
-                {"key": "etcd.address", "loaded": "a:1", "file": null, "needs": "upgrade"}]},
+                {"key": "global.pid", "loaded": "./.pid", "file": "./run/pid", "needs": "restart"}]},
             "snapshot": {"generation": 5, "events": 3, "blacklisted": 1},
             "store": {"orders_placed": 9, "orders_replayed": 1, "orders_refused": 2, "orders_unavailable": 0},
         });
@@ -253,8 +254,8 @@ mod tests {
                 "  orders    9 placed, 1 repeated, 2 refused, 0 without an answer",
                 "  file      ./seckill.toml",
                 "    api.bind is 127.0.0.1:8080, the file says 127.0.0.1:9090: needs an upgrade",
-                "    or restart (upgrade)",
-                "    etcd.address is a:1, the file says -: needs an upgrade or restart (upgrade)",
+                "    or a restart",
+                "    global.pid is ./.pid, the file says ./run/pid: needs a restart",
             ],
         );
     }

@@ -6,6 +6,7 @@
     reason = "clippy knows test functions, but not the helpers of an integration test"
 )]
 
+mod cli;
 mod client;
 mod failures;
 mod handover;
