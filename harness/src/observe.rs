@@ -3,7 +3,48 @@
 //! Everything here is written to the run's folder while the run goes on, and read back by the
 //! analysis, so that a run can be analysed again from disk. All times are nanoseconds after `t0`.
 
+mod json;
+pub mod record;
+mod run_dir;
+
+use std::{io, path::PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+pub use json::{JsonLines, JsonLinesWriter};
+pub use run_dir::{Observations, RunDir};
+
+/// What can go wrong while a run's folder is written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("create {}", path.display())]
+    Create { path: PathBuf, source: io::Error },
+    #[error("open {}: is this the folder of a run?", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("write {}: is the disk full?", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("read {}: it is no {expected} log (it begins with \"{}\")", path.display(), found.escape_ascii())]
+    Magic { path: PathBuf, expected: &'static str, found: [u8; 8] },
+    #[error(
+        "read {}: its schema version is {found}, this harness reads {expected}; use the harness that wrote it",
+        path.display()
+    )]
+    Version { path: PathBuf, expected: u32, found: u32 },
+    #[error(
+        "read {}: its records have {found} bytes instead of {expected}; use the harness that wrote it",
+        path.display()
+    )]
+    RecordSize { path: PathBuf, expected: u32, found: u32 },
+    #[error("read {}: it breaks off after {whole} whole records; the run was not finished", path.display())]
+    Truncated { path: PathBuf, whole: u64 },
+    #[error("read {}: record {index} has {value} for its {field}; the file is damaged", path.display())]
+    Value { path: PathBuf, index: u64, field: &'static str, value: u8 },
+    #[error("read {} at line {line}", path.display())]
+    Json { path: PathBuf, line: usize, source: serde_json::Error },
+}
 
 /// One request put on the wire. A failed one is a value like any other, never a counted string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

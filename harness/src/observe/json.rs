@@ -1,0 +1,115 @@
+//! JSON files of a run: single values, and one value per line for what grows with the run.
+//!
+//! Every line ends with a newline, so a file that was cut short is told from a whole one.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, BufWriter, Write as _},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Error;
+
+/// Reads one value per line.
+#[derive(Debug)]
+pub struct JsonLines<T> {
+    path: PathBuf,
+    file: BufReader<File>,
+    line: usize,
+    text: Vec<u8>,
+    value: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> JsonLines<T> {
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::new(file),
+            line: 0,
+            text: Vec::new(),
+            value: PhantomData,
+        })
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for JsonLines<T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.text.clear();
+        match self.file.read_until(b'\n', &mut self.text) {
+            Err(source) => return Some(Err(Error::Read { path: self.path.clone(), source })),
+            Ok(0) => return None,
+            Ok(_) => {}
+        }
+        if self.text.last() != Some(&b'\n') {
+            let whole = self.line as u64;
+            return Some(Err(Error::Truncated { path: self.path.clone(), whole }));
+        }
+        self.line += 1;
+        Some(serde_json::from_slice(&self.text).map_err(|source| Error::Json {
+            path: self.path.clone(),
+            line: self.line,
+            source,
+        }))
+    }
+}
+
+/// Writes one value per line.
+#[derive(Debug)]
+pub struct JsonLinesWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl JsonLinesWriter {
+    /// Makes the file, or empties it.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|source| Error::Create { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::new(file) })
+    }
+
+    /// # Errors
+    /// When the line cannot be written.
+    pub fn push<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        serde_json::to_writer(&mut self.file, value)
+            .map_err(io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Hands everything to the operating system.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.file.flush().map_err(|source| Error::Write { path: self.path, source })
+    }
+}
+
+/// Writes one value as an indented file.
+pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let fault = |source| Error::Write { path: path.to_owned(), source };
+    let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from).map_err(fault)?;
+    text.push(b'\n');
+    fs::write(path, text).map_err(fault)
+}
+
+/// Reads one value.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let text = fs::read(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+    serde_json::from_slice(&text).map_err(|source| Error::Json {
+        path: path.to_owned(),
+        line: source.line(),
+        source,
+    })
+}

@@ -1,0 +1,1 @@
+//! Logs survive the round trip, and anything else than a whole log is refused.

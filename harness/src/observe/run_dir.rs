@@ -1,0 +1,185 @@
+//! The folder of one run: which files it holds, in one place, and all of them read back.
+//!
+//! Each file is written by one owner (the load, the timeline, the environment) and never changed after.
+//! Deliberately absent: reports. They are made from what is here and can always be made again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    Attempt, Buy, Connection, EnvironmentRecord, Error, EventRecord, Instrument, StoredOrder, StoredStock,
+    json::{self, JsonLines},
+    record,
+};
+use crate::plan::{PLAN_SCHEMA_VERSION, Plan};
+
+/// The folder of one run, for example `reports/runs/20260801-1200-upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+/// Everything that was seen in a run, with the plan it followed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observations {
+    pub plan: Plan,
+    pub environment: EnvironmentRecord,
+    pub instrument: Instrument,
+    /// In the order in which they ended.
+    pub attempts: Vec<Attempt>,
+    /// In the order in which they ended.
+    pub connections: Vec<Connection>,
+    /// In the order in which they ended.
+    pub buys: Vec<Buy>,
+    pub events: Vec<EventRecord>,
+    /// Empty when the store was not read ([`EnvironmentRecord::store_read`]).
+    pub orders: Vec<StoredOrder>,
+    /// Empty when the store was not read.
+    pub stock: Vec<StoredStock>,
+}
+
+impl RunDir {
+    /// Names a folder, which need not exist.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Makes the folder and those above it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn create(&self) -> Result<(), Error> {
+        fs::create_dir_all(&self.0).map_err(|source| Error::Create { path: self.0.clone(), source })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    #[must_use]
+    pub fn plan(&self) -> PathBuf {
+        self.0.join("plan.json")
+    }
+
+    #[must_use]
+    pub fn environment(&self) -> PathBuf {
+        self.0.join("environment.json")
+    }
+
+    #[must_use]
+    pub fn instrument(&self) -> PathBuf {
+        self.0.join("instrument.json")
+    }
+
+    #[must_use]
+    pub fn attempts(&self) -> PathBuf {
+        self.0.join("attempts.bin")
+    }
+
+    #[must_use]
+    pub fn connections(&self) -> PathBuf {
+        self.0.join("connections.bin")
+    }
+
+    #[must_use]
+    pub fn buys(&self) -> PathBuf {
+        self.0.join("buys.jsonl")
+    }
+
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.jsonl")
+    }
+
+    #[must_use]
+    pub fn stored_orders(&self) -> PathBuf {
+        self.0.join("stored_orders.jsonl")
+    }
+
+    #[must_use]
+    pub fn stored_stock(&self) -> PathBuf {
+        self.0.join("stored_stock.jsonl")
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_plan(&self, plan: &Plan) -> Result<(), Error> {
+        json::write(&self.plan(), plan)
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_environment(&self, environment: &EnvironmentRecord) -> Result<(), Error> {
+        json::write(&self.environment(), environment)
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_instrument(&self, instrument: &Instrument) -> Result<(), Error> {
+        json::write(&self.instrument(), instrument)
+    }
+
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_events(&self, events: &[EventRecord]) -> Result<(), Error> {
+        write_lines(&self.events(), events)
+    }
+
+    /// Writes what the target's store holds after the run.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_store(&self, orders: &[StoredOrder], stock: &[StoredStock]) -> Result<(), Error> {
+        write_lines(&self.stored_orders(), orders)?;
+        write_lines(&self.stored_stock(), stock)
+    }
+
+    /// Reads everything back.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, cut short, or of another version. Only the files of the store
+    /// may be missing, and only when the environment says that the store was not read.
+    pub fn load(&self) -> Result<Observations, Error> {
+        let plan: Plan = json::read(&self.plan())?;
+        if plan.schema_version != PLAN_SCHEMA_VERSION {
+            return Err(Error::Version {
+                path: self.plan(),
+                expected: PLAN_SCHEMA_VERSION,
+                found: plan.schema_version,
+            });
+        }
+        let environment: EnvironmentRecord = json::read(&self.environment())?;
+        let (orders, stock) = if environment.store_read {
+            (read_lines(&self.stored_orders())?, read_lines(&self.stored_stock())?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        Ok(Observations {
+            instrument: json::read(&self.instrument())?,
+            attempts: record::Reader::open(&self.attempts())?.collect::<Result<_, _>>()?,
+            connections: record::Reader::open(&self.connections())?.collect::<Result<_, _>>()?,
+            buys: read_lines(&self.buys())?,
+            events: read_lines(&self.events())?,
+            plan,
+            environment,
+            orders,
+            stock,
+        })
+    }
+}
+
+fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), Error> {
+    let mut lines = json::JsonLinesWriter::create(path)?;
+    for value in values {
+        lines.push(value)?;
+    }
+    lines.finish()
+}
+
+fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
+    JsonLines::open(path)?.collect()
+}
