@@ -190,7 +190,8 @@ pub enum ClosedBy {
     Unopened = 0,
     /// The load ended, or the stream uses a connection once.
     Client = 1,
-    /// The server closed or reset it, or announced it with `Connection: close`.
+    /// The server closed or reset it, announced it with `Connection: close`, or made it useless by sending
+    /// what nobody had asked for.
     Server = 2,
 }
 

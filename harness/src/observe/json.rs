@@ -113,3 +113,77 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+
+    use super::{Error, JsonLines, JsonLinesWriter};
+    use crate::observe::{Buy, BuyOutcome, EventOutcome, EventRecord};
+
+    fn buys() -> impl Strategy<Value = Buy> {
+        let outcome = prop_oneof![
+            ".*".prop_map(|order| BuyOutcome::Acknowledged { order }),
+            any::<u16>().prop_map(|status| BuyOutcome::Rejected { status }),
+            prop::sample::select(vec![BuyOutcome::Unsent, BuyOutcome::Unknown]),
+        ];
+        (any::<[u64; 3]>(), any::<[u32; 4]>(), ".*", outcome).prop_map(|(long, short, key, outcome)| Buy {
+            attempt: long[0],
+            invoked_ns: long[1],
+            ended_ns: long[2],
+            user: short[0],
+            event: short[1],
+            goods: short[2],
+            process: short[3],
+            key,
+            outcome,
+        })
+    }
+
+    fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned>(values: &[T]) -> Vec<T> {
+        let folder = tempfile::tempdir().expect("a folder must be had");
+        let path = folder.path().join("values.jsonl");
+        let mut writer = JsonLinesWriter::create(&path).expect("the file must be made");
+        for value in values {
+            writer.push(value).expect("the line must be written");
+        }
+        writer.finish().expect("the file must be written");
+        JsonLines::open(&path).and_then(Iterator::collect).expect("the file must be readable")
+    }
+
+    proptest! {
+        /// Whatever a key or an order holds, line ends included.
+        #[test]
+        fn buys_survive(values in prop::collection::vec(buys(), 0..20)) {
+            prop_assert_eq!(round_trip(&values), values);
+        }
+    }
+
+    #[test]
+    fn events_survive() {
+        let event = EventRecord {
+            id: "upgrade-1".to_owned(),
+            kind: "upgrade".to_owned(),
+            at_ns: 1,
+            started_ns: 2,
+            acked_ns: 3,
+            ended_ns: 4,
+            outcome: EventOutcome::Refused,
+            as_expected: true,
+            detail: serde_json::json!({"error": {"step": "load", "stderr": "a\nb"}}),
+        };
+        assert_eq!(round_trip(std::slice::from_ref(&event)), [event]);
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let folder = tempfile::tempdir().expect("a folder must be had");
+        let path = folder.path().join("values.jsonl");
+        std::fs::write(&path, "1\n2\nthree\n").expect("the file must be writable");
+        let error = JsonLines::<u32>::open(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert!(matches!(error, Err(Error::Json { line: 3, .. })), "{error:?}");
+        std::fs::write(&path, "1\n2\n3").expect("the file must be writable");
+        let error = JsonLines::<u32>::open(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        assert!(matches!(error, Err(Error::Truncated { whole: 2, .. })), "{error:?}");
+    }
+}

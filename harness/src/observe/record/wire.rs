@@ -119,11 +119,11 @@ impl TryFrom<&ConnectionWire> for Connection {
 }
 
 /// Indexed by the byte in the file.
-const PHASES: [Phase; 7] =
+pub(super) const PHASES: [Phase; 7] =
     [Phase::Done, Phase::Send, Phase::Connect, Phase::Write, Phase::Wait, Phase::Body, Phase::Validate];
 
 /// Indexed by the byte in the file.
-const CAUSES: [Cause; 13] = [
+pub(super) const CAUSES: [Cause; 13] = [
     Cause::None,
     Cause::Refused,
     Cause::Reset,
@@ -140,7 +140,7 @@ const CAUSES: [Cause; 13] = [
 ];
 
 /// Indexed by the byte in the file.
-const SIDES: [ClosedBy; 3] = [ClosedBy::Unopened, ClosedBy::Client, ClosedBy::Server];
+pub(super) const SIDES: [ClosedBy; 3] = [ClosedBy::Unopened, ClosedBy::Client, ClosedBy::Server];
 
 /// Looks a byte of the file up; the field and the byte when nothing is there.
 fn value<T: Copy>(table: &[T], field: &'static str, byte: u8) -> Result<T, (&'static str, u8)> {
