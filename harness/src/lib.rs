@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod drive;
 pub mod exit;
 pub mod observe;
 pub mod plan;

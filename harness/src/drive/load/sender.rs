@@ -1,0 +1,344 @@
+//! The sending thread: sends what is due, reads what comes, gives up what is late.
+//!
+//! Sending never waits for answers. One thread does everything in turn: the news of at most sixteen
+//! sockets, then at most sixteen sends, so neither can hold the other up for long. News go first: a
+//! connection that the server has closed by then is not used.
+
+mod ending;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustix::{event::epoll::EventFlags, io::Errno};
+
+use super::{
+    Error, Progress,
+    connection::{Exchange, Failure, OpenConnection, Reading},
+    lead::Lead,
+    poller::Poller,
+    pool::{Mark, Pool},
+    schedule::{Due, Schedule},
+    target::Target,
+    workload::{Purchase, Requests, order_id},
+    writer::Recorder,
+};
+use crate::{
+    clock::RunClock,
+    observe::{Attempt, Cause, ClosedBy, Instrument, Phase},
+    plan::{ConnectionMode, LoadPlan},
+};
+
+/// Attempts sent before the sockets are looked at again.
+const SENDS_MAX: usize = 16;
+/// How long the answers under way are waited for after the load was cut short.
+const STOP_GRACE_NS: u64 = 500_000_000;
+/// Enough for a large answer in few reads, small enough to stay in the cache.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+const SERVED: Failure = Failure { phase: Phase::Done, cause: Cause::None };
+
+pub(super) struct Sender {
+    load: LoadPlan,
+    clock: RunClock,
+    schedule: Schedule,
+    requests: Requests,
+    target: Target,
+    poller: Poller,
+    pool: Pool,
+    /// By the time at which an attempt has failed if it is still under way. Since all have the same time
+    /// limit, the queue is in order; attempts that ended in time are skipped.
+    deadlines: VecDeque<Deadline>,
+    recorder: Recorder,
+    progress: Arc<Progress>,
+    buffer: Box<[u8]>,
+    connections: u32,
+    counts: Counts,
+    stopped: bool,
+    lead: Lead,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    planned: u64,
+    sent: u64,
+    in_flight: u32,
+    in_flight_max: u32,
+}
+
+/// A connection that could not be made.
+#[derive(Debug, Clone, Copy)]
+struct Unopened {
+    /// 0 when nothing reached the wire.
+    id: u32,
+    failure: Failure,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at_ns: u64,
+    mark: Mark,
+    attempt: u64,
+}
+
+impl Sender {
+    pub(super) fn new(
+        load: LoadPlan,
+        seed: u64,
+        clock: RunClock,
+        requests: Requests,
+        target: Target,
+        recorder: Recorder,
+        progress: Arc<Progress>,
+    ) -> Result<Self, Errno> {
+        Ok(Self {
+            schedule: Schedule::new(&load, seed),
+            pool: Pool::new(load.streams.len()),
+            load,
+            clock,
+            requests,
+            target,
+            poller: Poller::new()?,
+            deadlines: VecDeque::new(),
+            recorder,
+            progress,
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            connections: 0,
+            counts: Counts::default(),
+            stopped: false,
+            lead: Lead::default(),
+        })
+    }
+
+    /// Sends the whole schedule and waits for the last answer.
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch sockets.
+    pub(super) fn run(mut self) -> Result<Instrument, Error> {
+        self.open_pools().map_err(Error::Poll)?;
+        while !self.clock.until(0).is_zero() && !self.progress.stop_asked() {
+            self.poller.wait_until(self.clock.monotonic(0)).map_err(Error::Poll)?;
+            self.handle_news().map_err(Error::Poll)?;
+        }
+        loop {
+            self.obey_stop();
+            self.send_due().map_err(Error::Poll)?;
+            let now_ns = self.clock.now_ns();
+            self.expire(now_ns);
+            self.recorder.tick(now_ns);
+            let Some(wake_ns) = self.wake_ns() else { break };
+            if wake_ns <= now_ns {
+                self.poller.look().map_err(Error::Poll)?;
+            } else {
+                self.poller.wait_until(self.clock.monotonic(wake_ns)).map_err(Error::Poll)?;
+                if self.poller.only_rang() {
+                    self.lead.learn(self.clock.now_ns().saturating_sub(wake_ns));
+                }
+            }
+            self.handle_news().map_err(Error::Poll)?;
+        }
+        Ok(self.finish())
+    }
+
+    /// Opens the pools of the reused streams. Their connections are made before the load begins, and are
+    /// not attempts: one that fails is replaced when it is missed.
+    fn open_pools(&mut self) -> Result<(), Errno> {
+        for index in 0..self.load.streams.len() {
+            let ConnectionMode::Reused { connections } = self.load.streams[index].connection else {
+                continue;
+            };
+            let stream = u16::try_from(index).expect("a plan must have fewer than 65,536 streams");
+            for _ in 0..connections {
+                if let Ok((mark, connection)) = self.open(stream, 0)? {
+                    self.pool.put(mark, connection);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is due. What is still unsent when even the last answer should have come is given up.
+    fn send_due(&mut self) -> Result<(), Errno> {
+        for _ in 0..SENDS_MAX {
+            let now_ns = self.clock.now_ns();
+            if self.stopped || self.schedule.next_ns().is_none_or(|next_ns| next_ns > now_ns) {
+                return Ok(());
+            }
+            if now_ns > self.load.duration_ns + self.load.timeout_ns {
+                while let Some(due) = self.schedule.next() {
+                    self.give_up(due, Cause::Late);
+                    self.recorder.tick_patiently();
+                }
+            } else if let Some(due) = self.schedule.next() {
+                self.send(due)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, due: Due) -> Result<(), Errno> {
+        if self.counts.in_flight >= self.load.in_flight_max {
+            self.give_up(due, Cause::InFlightMax);
+            return Ok(());
+        }
+        if self.reuses(due.stream)
+            && let Some((mark, mut connection)) = self.pool.take_idle(due.stream)
+        {
+            let purchase = self.requests.write(&due, &mut connection.request);
+            connection.begin(attempt(due, self.clock.now_ns()), purchase);
+            self.under_way(mark, connection);
+            return Ok(());
+        }
+        let mut request = Vec::new();
+        let purchase = self.requests.write(&due, &mut request);
+        let attempt = attempt(due, self.clock.now_ns());
+        match self.open(due.stream, attempt.sent_ns)? {
+            Ok((mark, mut connection)) => {
+                connection.request = request;
+                connection.begin(attempt, purchase);
+                self.under_way(mark, connection);
+            }
+            Err(unopened) => self.unopened(attempt, purchase, unopened),
+        }
+        Ok(())
+    }
+
+    /// Opens a connection, whose place in the pool is kept for it.
+    fn open(
+        &mut self,
+        stream: u16,
+        opened_ns: u64,
+    ) -> Result<Result<(Mark, Box<OpenConnection>), Unopened>, Errno> {
+        let once = !self.reuses(stream);
+        let socket = match self.target.open(once) {
+            Ok(socket) => socket,
+            Err(failure) => return Ok(Err(self.refused(stream, opened_ns, failure))),
+        };
+        self.connections += 1;
+        let connection = OpenConnection::new(socket, self.connections, stream, opened_ns);
+        let mark = self.pool.reserve(connection.id);
+        self.poller.watch(&connection, mark.bits())?;
+        Ok(Ok((mark, Box::new(connection))))
+    }
+
+    /// Puts the attempt that a connection has taken on the wire.
+    fn under_way(&mut self, mark: Mark, mut connection: Box<OpenConnection>) {
+        let attempt = connection.exchange.as_ref().expect("an attempt must have been taken").attempt;
+        self.counts.sent += 1;
+        self.counts.in_flight += 1;
+        self.counts.in_flight_max = self.counts.in_flight_max.max(self.counts.in_flight);
+        self.progress.sent(self.counts.sent, self.counts.in_flight);
+        match connection.write() {
+            Ok(()) => {
+                let at_ns = attempt.sent_ns + self.load.timeout_ns;
+                self.deadlines.push_back(Deadline { at_ns, mark, attempt: attempt.id });
+                self.pool.put(mark, connection);
+            }
+            Err(failure) => self.fail(mark, connection, failure, ClosedBy::Server),
+        }
+    }
+
+    fn handle_news(&mut self) -> Result<(), Errno> {
+        while let Some((bits, flags)) = self.poller.take() {
+            let mark = Mark::from_bits(bits);
+            if let Some(connection) = self.pool.take(mark) {
+                self.news(mark, connection, flags);
+            }
+        }
+        Ok(())
+    }
+
+    fn news(&mut self, mark: Mark, mut connection: Box<OpenConnection>, flags: EventFlags) {
+        if connection.unwritten() {
+            if let Err(failure) = connection.write() {
+                return self.fail(mark, connection, failure, ClosedBy::Server);
+            }
+        } else if !connection.established {
+            if connection.confirm().is_err() {
+                return self.close(mark, &connection, ClosedBy::Unopened);
+            }
+            connection.idle_since_ns = self.clock.now_ns();
+            self.pool.set_idle(connection.stream, mark);
+        }
+        let hangup = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if hangup || flags.contains(EventFlags::IN) {
+            self.read(mark, connection, hangup);
+        } else {
+            self.pool.put(mark, connection);
+        }
+    }
+
+    fn read(&mut self, mark: Mark, mut connection: Box<OpenConnection>, hangup: bool) {
+        loop {
+            let question = connection
+                .exchange
+                .as_ref()
+                .map(|Exchange { attempt, .. }| self.requests.question(attempt.stream, attempt.request));
+            match connection.read(&mut self.buffer, question, hangup, &self.clock) {
+                Reading::Pending => return self.pool.put(mark, connection),
+                Reading::Over => return self.close(mark, &connection, ClosedBy::Server),
+                Reading::Failed(failure) if failure.cause == Cause::Parse => {
+                    return self.fail(mark, connection, failure, ClosedBy::Client);
+                }
+                Reading::Failed(failure) => return self.fail(mark, connection, failure, ClosedBy::Server),
+                Reading::Answered { surplus, drained } => {
+                    if let Some(side) = self.answered(&mut connection, surplus) {
+                        return self.close(mark, &connection, side);
+                    }
+                    self.pool.set_idle(connection.stream, mark);
+                    if drained {
+                        return self.pool.put(mark, connection);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a whole answer; who closes the connection, unless it goes on.
+    fn answered(&mut self, connection: &mut OpenConnection, surplus: usize) -> Option<ClosedBy> {
+        let unwritten = connection.unwritten();
+        let Exchange { attempt, purchase, answer } =
+            connection.exchange.take().expect("an answer must have its attempt");
+        let order = answer.location.as_deref().and_then(order_id);
+        let wrong = |cause| Failure { phase: Phase::Validate, cause };
+        let verdict = if !self.requests.accepts(attempt.stream, attempt.request, answer.status) {
+            wrong(Cause::BadStatus)
+        } else if surplus > 0 || (purchase.is_some() && answer.status == 201 && order.is_none()) {
+            // More than was announced, or an order that cannot be told from others.
+            wrong(Cause::Parse)
+        } else {
+            SERVED
+        };
+        let acknowledged = order.filter(|_| answer.status == 201);
+        if let (Some(order), Some(Purchase { user, .. })) = (acknowledged, &purchase) {
+            self.requests.acknowledge(*user, order);
+        }
+        let attempt =
+            Attempt { status: answer.status, process: answer.process, config: answer.config, ..attempt };
+        self.end(attempt, purchase, verdict, acknowledged);
+        connection.idle_since_ns = self.clock.now_ns();
+        if !self.reuses(connection.stream) || unwritten {
+            return Some(ClosedBy::Client);
+        }
+        (!answer.keep_alive || surplus > 0).then_some(ClosedBy::Server)
+    }
+}
+
+/// An attempt of which nothing but the question is known.
+fn attempt(due: Due, sent_ns: u64) -> Attempt {
+    Attempt {
+        id: due.id,
+        stream: due.stream,
+        request: due.request,
+        intended_ns: due.intended_ns,
+        sent_ns,
+        first_byte_ns: 0,
+        ended_ns: 0,
+        connection: 0,
+        connection_requests: 0,
+        idle_us: 0,
+        status: 0,
+        phase: Phase::Send,
+        cause: Cause::None,
+        process: 0,
+        config: 0,
+    }
+}
