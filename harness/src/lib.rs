@@ -6,14 +6,15 @@
 //! `drive` (load and timeline, at the same time) -> `observe` (what was seen, on disk) ->
 //! `analyze` (pure) -> `verdict` (pure) -> `report` (pure renderers).
 
-pub mod cli;
 pub mod clock;
-pub mod drive;
 pub mod exit;
-pub mod observe;
 pub mod plan;
-pub mod run;
 pub mod scenario;
+pub mod observe;
+pub mod analyze;
+pub mod drive;
+pub mod run;
+pub mod cli;
 
 use std::{
     env,
@@ -43,3 +44,11 @@ fn run_process() -> ExitCode {
         }
     }
 }
+=======
+
+pub mod plan;
+
+pub mod observe;
+
+pub mod analyze;
+>>>>>>> fec209e (analyze: counts, windows with bounds, availability, latency, service level and invariants)

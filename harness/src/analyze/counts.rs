@@ -1,0 +1,162 @@
+//! Attempts and connections, counted.
+
+use std::collections::BTreeMap;
+
+use super::{attribution::Attribution, intervals::Interval, select};
+use crate::{
+    observe::{Attempt, Blame, Cause, ClosedBy, Connection, Observations, Phase},
+    plan::{ConnectionMode, Plan},
+};
+
+/// What became of the attempts. Those of the warm-up and those that the harness itself could not send are
+/// counted beside, not among the others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requests {
+    pub all: Tally,
+    /// Failed attempts by cause.
+    pub by_class: BTreeMap<Cause, u64>,
+    /// Failed attempts by the step they reached.
+    pub by_phase: BTreeMap<Phase, u64>,
+    /// Answers with a wrong status, by status.
+    pub by_status: BTreeMap<u16, u64>,
+    /// Failed attempts by whose fault they are.
+    pub by_blame: BTreeMap<Blame, u64>,
+    /// Attempts on a fresh connection.
+    pub new: Tally,
+    /// Attempts on a connection that had carried another one.
+    pub reused: Tally,
+    /// In the order of the plan's streams.
+    pub by_stream: Vec<StreamRequests>,
+    /// By the process generation that the answer named.
+    pub by_process: BTreeMap<u32, Tally>,
+    /// Sent before the warm-up ended.
+    pub warmup: Tally,
+    /// Failed attempts that no event explains.
+    pub unattributed: u64,
+    /// Failed attempts of each event, in the order of the observations.
+    pub by_event: Vec<u64>,
+    /// Not sent, by cause; warm-up included.
+    pub unsent: BTreeMap<Cause, u64>,
+    /// Sent, warm-up included.
+    pub sent: u64,
+}
+
+/// The attempts of one stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamRequests {
+    pub all: Tally,
+    pub by_class: BTreeMap<Cause, u64>,
+}
+
+/// Attempts and how many of them failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub total: u64,
+    pub failed: u64,
+}
+
+impl Tally {
+    #[must_use]
+    pub fn ok(&self) -> u64 {
+        self.total - self.failed
+    }
+
+    fn add(&mut self, attempt: &Attempt) {
+        self.total += 1;
+        self.failed += u64::from(!attempt.ok());
+    }
+}
+
+/// Counts the attempts of a run.
+#[must_use]
+pub fn requests(observations: &Observations, attribution: &Attribution) -> Requests {
+    let load = &observations.plan.load;
+    let mut requests = Requests {
+        by_stream: vec![StreamRequests::default(); load.streams.len()],
+        by_event: vec![0; observations.events.len()],
+        ..Requests::default()
+    };
+    for attempt in &observations.attempts {
+        requests.sent += u64::from(attempt.phase != Phase::Send);
+        if !select::was_sent(attempt) {
+            *requests.unsent.entry(attempt.cause).or_default() += 1;
+            continue;
+        }
+        if attempt.intended_ns < load.warmup_ns {
+            requests.warmup.add(attempt);
+        } else {
+            requests.add(attempt);
+            if !attempt.ok() {
+                let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
+                match attribution.event(when) {
+                    Some(event) => requests.by_event[event] += 1,
+                    None => requests.unattributed += 1,
+                }
+            }
+        }
+    }
+    requests
+}
+
+impl Requests {
+    fn add(&mut self, attempt: &Attempt) {
+        self.all.add(attempt);
+        let by_connection = if attempt.reused() { &mut self.reused } else { &mut self.new };
+        by_connection.add(attempt);
+        let number = usize::from(attempt.stream);
+        if number >= self.by_stream.len() {
+            self.by_stream.resize(number + 1, StreamRequests::default());
+        }
+        self.by_stream[number].all.add(attempt);
+        if attempt.process != 0 {
+            self.by_process.entry(attempt.process).or_default().add(attempt);
+        }
+        if attempt.ok() {
+            return;
+        }
+        *self.by_class.entry(attempt.cause).or_default() += 1;
+        *self.by_stream[number].by_class.entry(attempt.cause).or_default() += 1;
+        *self.by_phase.entry(attempt.phase).or_default() += 1;
+        *self.by_blame.entry(attempt.cause.blame()).or_default() += 1;
+        if attempt.cause == Cause::BadStatus {
+            *self.by_status.entry(attempt.status).or_default() += 1;
+        }
+    }
+}
+
+/// The connections of a run, warm-up included: a connection outlives it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub new: ConnectionTally,
+    pub reused: ConnectionTally,
+}
+
+/// The connections of all streams with one way of using them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConnectionTally {
+    pub opened: u64,
+    pub closed_by_server: u64,
+    pub closed_by_client: u64,
+    /// Could not be established.
+    pub unopened: u64,
+}
+
+/// Counts the connections by the way their stream uses them.
+#[must_use]
+pub fn connections(plan: &Plan, connections: &[Connection]) -> Connections {
+    let mut counted = Connections::default();
+    for connection in connections {
+        let stream = plan.load.streams.get(usize::from(connection.stream));
+        let tally = match stream.map(|stream| stream.connection) {
+            Some(ConnectionMode::New) => &mut counted.new,
+            Some(ConnectionMode::Reused { .. }) | None => &mut counted.reused,
+        };
+        match connection.closed_by {
+            ClosedBy::Unopened => tally.unopened += 1,
+            ClosedBy::Client => tally.closed_by_client += 1,
+            ClosedBy::Server => tally.closed_by_server += 1,
+        }
+        tally.opened += u64::from(connection.closed_by != ClosedBy::Unopened);
+    }
+    counted
+}

@@ -1,0 +1,73 @@
+//! How short an outage the load would still have met.
+
+use crate::plan::Arrival;
+
+/// Chance with which an outage of `min_detectable` is met by at least one attempt.
+pub const DETECTION: f64 = 0.95;
+
+/// The shortest outage that the streams together would have met with a chance of [`DETECTION`],
+/// nanoseconds, rounded up; `None` when none of them sent anything.
+///
+/// An outage of `d` seconds escapes a stream of `r` attempts per second evenly spaced with a chance of
+/// `1 - d r` (never, when `d` is one spacing or longer), and a Poisson stream with `exp(-d r)`: there the
+/// result is about `3 / r`, which is J. E. Hanley and A. Lippman-Hand's rule of three ("If nothing goes
+/// wrong, is everything all right?", JAMA 249 (1983) 1743-1745) on the time axis. Streams are
+/// independent, so their chances multiply. Each attempt counts as one instant, which is on the safe side.
+///
+/// An unknown arrival counts as Poisson.
+#[must_use]
+pub(super) fn min_detectable_ns(streams: &[(f64, Option<Arrival>)]) -> Option<u64> {
+    let fastest = streams.iter().map(|&(rate, _)| rate).fold(0.0_f64, f64::max);
+    if fastest <= 0.0 {
+        return None;
+    }
+    let escapes = |seconds: f64| -> f64 {
+        let escapes_one = |&(rate, arrival): &(f64, Option<Arrival>)| match arrival {
+            Some(Arrival::Uniform) => (1.0 - seconds * rate).max(0.0),
+            Some(Arrival::Poisson) | None => (-seconds * rate).exp(),
+        };
+        streams.iter().map(escapes_one).product()
+    };
+    let (mut low, mut high) = (0.0_f64, 3.0 / fastest);
+    loop {
+        let middle = f64::midpoint(low, high);
+        if middle <= low || middle >= high {
+            return Some(whole_ns(high));
+        }
+        if escapes(middle) > 1.0 - DETECTION {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and `as` saturates")]
+fn whole_ns(seconds: f64) -> u64 {
+    // A quotient that is whole but for the last bits of the arithmetic must not gain a nanosecond.
+    (seconds * 1e9 - 1e-3).ceil() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::min_detectable_ns;
+    use crate::plan::Arrival::{Poisson, Uniform};
+
+    #[test]
+    fn known_rates() {
+        for (streams, expected_us) in [
+            (vec![(1_000.0, Some(Uniform))], Some(950)),
+            (vec![(1_000.0, Some(Poisson))], Some(2_996)),
+            (vec![(1_000.0, None)], Some(2_996)),
+            (vec![(1.0, Some(Poisson))], Some(2_995_733)),
+            (vec![(500.0, Some(Poisson)), (500.0, Some(Poisson))], Some(2_996)),
+            (vec![(1_000.0, Some(Uniform)), (1_000.0, Some(Uniform))], Some(777)),
+            (vec![(1_000.0, Some(Uniform)), (0.0, Some(Poisson))], Some(950)),
+            (vec![(0.0, Some(Uniform))], None),
+            (vec![], None),
+        ] {
+            let actual_us = min_detectable_ns(&streams).map(|ns| ns.div_ceil(1_000));
+            assert_eq!(actual_us, expected_us, "{streams:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What must hold whatever the gates say: no good is oversold, no order lost, doubled or invented, no
+//! process serves after it was replaced.
+//!
+//! The checks take no longer than sorting the logs does. Each gives the smallest proof of a violation. A
+//! check that has nothing to look at is `not-checked` and says why; it never passes. A buying attempt
+//! without a whole answer may or may not have left an order: both are right, and both are counted.
+//!
+//! The method is that of Jepsen's `total-queue` checker (acknowledged entries must come out, what comes
+//! out must have been put in, nothing twice): <https://github.com/jepsen-io/jepsen>.
+
+mod ledger;
+mod orders;
+mod process;
+
+use crate::observe::{BuyOutcome, Observations};
+
+use ledger::Ledger;
+pub use ledger::Orders;
+
+/// The result of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invariant {
+    pub name: &'static str,
+    pub outcome: InvariantOutcome,
+    /// What was compared, the smallest proof of the violation, or why nothing could be checked.
+    pub detail: String,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvariantOutcome {
+    Pass,
+    Fail,
+    NotChecked,
+}
+
+impl Invariant {
+    fn not_checked(name: &'static str, why: &str) -> Self {
+        Self { name, outcome: InvariantOutcome::NotChecked, detail: why.to_owned() }
+    }
+
+    /// A failure when there is a violation, told by the first of them; else a pass with what was checked.
+    fn from_violations(name: &'static str, violations: Vec<String>, checked: String) -> Self {
+        let count = violations.len();
+        // The smallest text, so that the order of the log does not show.
+        match violations.into_iter().min() {
+            None => Self { name, outcome: InvariantOutcome::Pass, detail: checked },
+            Some(first) if count == 1 => Self { name, outcome: InvariantOutcome::Fail, detail: first },
+            Some(first) => {
+                let detail = format!("{count} violations, for example: {first}");
+                Self { name, outcome: InvariantOutcome::Fail, detail }
+            }
+        }
+    }
+}
+
+/// Runs every check, in the order of the report, and counts the buying attempts.
+#[must_use]
+pub fn check(observations: &Observations) -> (Vec<Invariant>, Orders) {
+    let ledger = Ledger::new(observations);
+    let mut invariants = orders::check(&ledger);
+    invariants.push(process::no_old_process_after_upgrade(observations));
+    (invariants, ledger.count())
+}
+
+/// Whether the client was promised that no order came of a buying attempt: an answer of the 4xx kind.
+/// After any other answer but 201 the order may exist.
+fn is_refused(outcome: &BuyOutcome) -> bool {
+    matches!(outcome, BuyOutcome::Rejected { status: 400..=499 })
+}
+
+#[cfg(test)]
+mod tests;

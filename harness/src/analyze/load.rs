@@ -1,0 +1,56 @@
+//! What the generator did: the instrument has to vouch for itself before its figures mean anything.
+
+use std::collections::BTreeMap;
+
+use super::{
+    counts::Requests,
+    latency::{Quantiles, Times},
+    select,
+};
+use crate::observe::{Cause, Observations};
+
+/// The generator's own figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    pub planned: u64,
+    pub sent: u64,
+    /// Planned but not sent, whether the log says why or not.
+    pub unsent: u64,
+    /// What the log says about those not sent.
+    pub unsent_by_cause: BTreeMap<Cause, u64>,
+    /// Attempts that the generator says it sent and the log does not hold.
+    pub lost: u64,
+    pub in_flight_max: u32,
+    /// From the intended time to the sending, nanoseconds; `None` when nothing was sent.
+    pub lateness: Option<Quantiles>,
+    /// Processor time of the sending threads, microseconds.
+    pub cpu_us: u64,
+    pub interrupted: bool,
+    /// Reasons why the log cannot be trusted.
+    pub gaps: Vec<String>,
+}
+
+/// Reads the generator's figures and checks them against the log.
+#[must_use]
+pub fn measure(observations: &Observations, requests: &Requests) -> Load {
+    let instrument = &observations.instrument;
+    let mut lateness = Times::default();
+    for attempt in &observations.attempts {
+        if select::counts(attempt, observations.plan.load.warmup_ns) {
+            lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
+        }
+    }
+    let logged: u64 = requests.unsent.values().sum();
+    Load {
+        planned: instrument.planned,
+        sent: instrument.sent,
+        unsent: instrument.planned.saturating_sub(instrument.sent).max(logged),
+        unsent_by_cause: requests.unsent.clone(),
+        lost: instrument.sent.saturating_sub(requests.sent),
+        in_flight_max: instrument.in_flight_max,
+        lateness: lateness.quantiles(),
+        cpu_us: instrument.cpu_us,
+        interrupted: instrument.interrupted,
+        gaps: instrument.gaps.clone(),
+    }
+}

@@ -1,0 +1,165 @@
+//! Properties of the whole analysis.
+
+use proptest::{
+    collection::vec,
+    prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest},
+};
+
+use super::{
+    Analysis, analyze,
+    fixture::{BUY, LIST, Log, MS, NEW, REUSED, upgrade},
+};
+use crate::observe::{Attempt, Cause, Observations};
+
+/// Attempts on a coarse grid, so that they meet, overlap, enclose and touch each other often.
+fn attempts() -> impl Strategy<Value = Observations> {
+    let cause = prop_oneof![
+        4 => Just(Cause::None),
+        1 => Just(Cause::Refused),
+        1 => Just(Cause::Reset),
+        1 => Just(Cause::Timeout),
+    ];
+    let attempt = (0_u64..60, 0_u64..12, cause, any::<bool>(), any::<bool>());
+    vec(attempt, 1..60).prop_map(|attempts| {
+        let mut log = Log::new();
+        log.observations.plan.load.duration_ns = 80 * MS;
+        log.observations.plan.load.slow_ns = 8 * MS;
+        for (sent_ms, took_ms, cause, reused, buys) in attempts {
+            let stream = if reused { REUSED } else { NEW };
+            log.push(stream, sent_ms, sent_ms + took_ms, cause);
+            log.last().request = if buys { BUY } else { LIST };
+        }
+        log.event(upgrade(1, 20, 25)).event(upgrade(2, 40, 45));
+        log.finish()
+    })
+}
+
+/// Every figure of which more is worse.
+fn badness(analysis: &Analysis) -> Vec<(&'static str, f64)> {
+    let downtime = &analysis.downtime;
+    let availability = &analysis.availability;
+    let ns = |ns: u64| ns as f64;
+    let lost = |fraction: super::availability::Fraction| 1.0 - fraction.value().unwrap();
+    let mut figures = vec![
+        ("failed", ns(analysis.requests.all.failed)),
+        ("hard lower", ns(downtime.hard.lower_ns)),
+        ("hard upper", ns(downtime.hard.upper_ns)),
+        ("brownout", ns(downtime.brownout_ns)),
+        ("by request", lost(availability.by_request)),
+        ("by time", lost(availability.by_time)),
+        ("per request", availability.per_request.upper_bound_95.unwrap()),
+        ("per event", availability.per_event.upper_bound_95.unwrap()),
+        ("served within", analysis.latency.served_within.p90.map_or(f64::INFINITY, ns)),
+    ];
+    for stream in &downtime.streams {
+        figures.push(("stream lower", ns(stream.hard.lower_ns)));
+        figures.push(("stream upper", ns(stream.hard.upper_ns)));
+    }
+    figures
+}
+
+fn is_no_better(before: &[(&str, f64)], after: &[(&str, f64)]) -> Result<(), String> {
+    for ((name, before), (_, after)) in before.iter().zip(after) {
+        // The binomial bound is found by bisection, so its last bits may differ.
+        if *after < before - 1e-12 {
+            return Err(format!("{name} improved from {before} to {after}"));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    /// The order of every log is of no account.
+    #[test]
+    fn shuffling_changes_nothing(observations in attempts(), seed in any::<u64>()) {
+        let mut shuffled = observations.clone();
+        let key = |attempt: &Attempt| (attempt.id ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        shuffled.attempts.sort_by_key(key);
+        prop_assert_eq!(analyze(&observations), analyze(&shuffled));
+    }
+
+    /// A success that becomes a failure improves nothing.
+    #[test]
+    fn turning_a_success_into_a_failure_never_helps(observations in attempts(), chosen in any::<usize>()) {
+        let good: Vec<_> =
+            (0..observations.attempts.len()).filter(|&index| observations.attempts[index].ok()).collect();
+        if good.is_empty() {
+            return Ok(());
+        }
+        let mut worse = observations.clone();
+        worse.attempts[good[chosen % good.len()]].cause = Cause::Timeout;
+        let (before, after) = (analyze(&observations), analyze(&worse));
+        prop_assert_eq!(is_no_better(&badness(&before), &badness(&after)), Ok(()));
+        let (retry_before, retry_after) =
+            (before.availability.after_safe_retry, after.availability.after_safe_retry);
+        prop_assert!(retry_after.value() <= retry_before.value());
+    }
+
+    /// A failure more improves nothing.
+    #[test]
+    fn adding_a_failure_never_helps(
+        observations in attempts(),
+        (sent_ms, took_ms, reused) in (0_u64..60, 0_u64..12, any::<bool>()),
+    ) {
+        let mut log = Log::new();
+        log.observations = observations.clone();
+        log.push(if reused { REUSED } else { NEW }, sent_ms, sent_ms + took_ms, Cause::Reset);
+        let (before, after) = (analyze(&observations), analyze(&log.finish()));
+        prop_assert_eq!(is_no_better(&badness(&before), &badness(&after)), Ok(()));
+    }
+
+    /// An outage that is put into a steady log lies within the bounds, whatever its place and length, and
+    /// the bounds are as close as the load allows.
+    #[test]
+    fn a_known_outage_is_bracketed(
+        from_us in 1_000_u64..50_000,
+        length_us in 2_000_u64..40_000,
+        every_us in 100_u64..2_000,
+        takes_us in 50_u64..5_000,
+    ) {
+        let to_us = from_us + length_us;
+        let mut log = Log::new();
+        log.observations.plan.load.duration_ns = 100 * MS;
+        for sent_us in (0..100_000).step_by(usize::try_from(every_us).unwrap()) {
+            let done_us = sent_us + takes_us;
+            // Sent during the outage: refused at once. Under way when it began: reset by it.
+            let (ended_us, cause) = match sent_us {
+                _ if (from_us..to_us).contains(&sent_us) => (sent_us, Cause::Refused),
+                _ if sent_us < from_us && done_us > from_us => (from_us, Cause::Reset),
+                _ => (done_us, Cause::None),
+            };
+            log.push(NEW, 0, 0, cause);
+            let attempt = log.last();
+            (attempt.intended_ns, attempt.sent_ns, attempt.ended_ns) =
+                (sent_us * 1_000, sent_us * 1_000, ended_us * 1_000);
+        }
+        let hard = analyze(&log.finish()).downtime.hard;
+        prop_assert!(hard.lower_ns <= length_us * 1_000 && length_us * 1_000 <= hard.upper_ns, "{hard:?}");
+        // The first failure was under way when the outage began, and the last good answer before that
+        // was over by its sending: two service times and a spacing. The other end costs one of each, and
+        // the lower bound misses a spacing at both.
+        let resolution_ns = (4 * every_us + 3 * takes_us) * 1_000;
+        prop_assert!(hard.upper_ns - hard.lower_ns <= resolution_ns, "{hard:?}");
+    }
+}
+
+#[test]
+fn counts_are_kept_apart() {
+    let mut log = Log::new();
+    log.observations.plan.load.warmup_ns = 100 * MS;
+    log.good(0, 1).bad(50, 51, Cause::Reset);
+    log.steady(NEW, 100, 110).bad(110, 111, Cause::Reset).bad(111, 111, Cause::Refused);
+    log.push(REUSED, 120, 121, Cause::BadStatus).last().status = 503;
+    log.push(REUSED, 130, 130, Cause::InFlightMax);
+    log.event(upgrade(1, 105, 110));
+    let analysis = analyze(&log.finish());
+    let requests = &analysis.requests;
+    assert_eq!((requests.all.total, requests.all.ok(), requests.all.failed), (13, 10, 3));
+    assert_eq!((requests.warmup.total, requests.warmup.failed), (2, 1));
+    assert_eq!((requests.new.failed, requests.reused.failed), (2, 1));
+    assert_eq!(requests.by_class.values().sum::<u64>(), 3);
+    assert_eq!(requests.by_status.iter().next(), Some((&503, &1)));
+    assert_eq!((requests.by_event.as_slice(), requests.unattributed), ([3].as_slice(), 0));
+    assert_eq!((analysis.load.planned, analysis.load.sent, analysis.load.unsent), (16, 15, 1));
+    assert_eq!(analysis.load.lost, 0);
+}
