@@ -12,6 +12,7 @@ pub mod plan;
 pub mod scenario;
 pub mod observe;
 pub mod analyze;
+pub mod verdict;
 pub mod drive;
 pub mod run;
 pub mod cli;

@@ -1,0 +1,285 @@
+use proptest::{
+    collection::vec,
+    prelude::{any, prop_assert, proptest},
+};
+
+use super::{Outcome, Verdict, judge};
+use crate::{
+    analyze::{
+        analyze,
+        fixture::{Log, MS, NEW, REUSED, upgrade},
+    },
+    exit::ExitCode,
+    observe::{BuyOutcome, Cause, ClosedBy, EventOutcome},
+    plan::{ExternalPlan, Gate, TargetPlan},
+};
+
+fn verdict(log: &Log) -> Verdict {
+    let observations = log.finish();
+    judge(&observations.plan, &analyze(&observations))
+}
+
+/// A run that passes.
+fn sound(gates: &[Gate]) -> Log {
+    let mut log = Log::new();
+    log.observations.plan.gates = gates.to_vec();
+    log.steady(NEW, 0, 1_000).steady(REUSED, 0, 1_000).bought("o1", "k1").event(upgrade(1, 200, 300));
+    log
+}
+
+#[track_caller]
+fn check(log: &Log, exit_code: ExitCode, reasons: &[&str]) {
+    let verdict = verdict(log);
+    assert_eq!((verdict.exit_code, verdict.reasons.as_slice()), (exit_code, own(reasons).as_slice()));
+    let outcome = match exit_code {
+        ExitCode::Pass => Outcome::Pass,
+        ExitCode::Inconclusive => Outcome::Inconclusive,
+        _ => Outcome::Fail,
+    };
+    assert_eq!(verdict.outcome, outcome);
+}
+
+fn own(reasons: &[&str]) -> Vec<String> {
+    reasons.iter().map(|&reason| reason.to_owned()).collect()
+}
+
+/// Gates that a sound run keeps, each at its very limit where it has one.
+const KEPT: [Gate; 10] = [
+    Gate::FailedMax(0),
+    Gate::AvailabilityMin(1.0),
+    Gate::HardDowntimeMsMax(0.0),
+    Gate::BrownoutMsMax(0.0),
+    Gate::LatencyP99MsMax(1.0),
+    Gate::UpgradesMin(1),
+    Gate::EventsFailedMax(0),
+    Gate::ClosedByServerMax(0),
+    Gate::LatenessP99UsMax(0),
+    Gate::UnsentMax(0),
+];
+
+#[test]
+fn a_sound_run_passes_every_gate() {
+    check(&sound(&KEPT), ExitCode::Pass, &[]);
+    let gates = verdict(&sound(&KEPT)).gates;
+    assert_eq!(gates.len(), KEPT.len());
+    assert!(gates.iter().all(|gate| gate.outcome == Outcome::Pass && gate.actual.is_some()));
+}
+
+#[test]
+fn every_gate_fails_when_it_should() {
+    let failed_1 = |log: &mut Log| {
+        log.bad(1_100, 1_101, Cause::Reset);
+    };
+    check_gate(Gate::FailedMax(0), failed_1, "1 request failed; the limit is 0.");
+    check_gate(
+        Gate::AvailabilityMin(0.9999),
+        failed_1,
+        "The availability was 99.950025 %; the limit is 99.99 %.",
+    );
+    check_gate(
+        Gate::HardDowntimeMsMax(5.0),
+        |log| {
+            log.outage(NEW, 1_000, 1_100).steady(NEW, 1_100, 1_200);
+        },
+        "The service was down for up to 102.000 ms; the limit is 5 ms.",
+    );
+    check_gate(
+        Gate::BrownoutMsMax(200.0),
+        |log| {
+            log.good(1_000, 1_201);
+        },
+        "The service was slow for up to 201.000 ms; the limit is 200 ms.",
+    );
+    check_gate(
+        Gate::LatencyP99MsMax(1.0),
+        |log| {
+            for number in 0..30 {
+                log.good(1_000 + number, 1_050 + number);
+            }
+        },
+        "99 % of the requests were served within 50.000 ms; the limit is 1 ms.",
+    );
+    check_gate(
+        Gate::LatencyP99MsMax(1.0),
+        |log| {
+            log.outage(NEW, 1_000, 1_050);
+        },
+        "More than 1 % of the requests were never served, so no latency holds for 99 %.",
+    );
+    check_gate(Gate::UpgradesMin(2), |_| {}, "1 upgrade ended well; the least is 2.");
+    check_gate(
+        Gate::ClosedByServerMax(0),
+        |log| {
+            log.connection(1, 0, ClosedBy::Server);
+        },
+        "The server closed 1 kept-alive connection; the limit is 0.",
+    );
+}
+
+#[track_caller]
+fn check_gate(gate: Gate, spoil: impl Fn(&mut Log), reason: &str) {
+    let mut log = sound(&[gate]);
+    spoil(&mut log);
+    check(&log, ExitCode::GateFailed, &[reason]);
+    // The same run without the gate passes: it was this gate that failed.
+    log.observations.plan.gates.clear();
+    check(&log, ExitCode::Pass, &[]);
+}
+
+/// An event that fails, or that never ran, fails the run without being asked to.
+#[test]
+fn events_must_end_as_planned() {
+    let mut log = sound(&[]);
+    log.observations.events[0].as_expected = false;
+    log.observations.events[0].outcome = EventOutcome::Failed;
+    let reason = "1 event did not end as planned, or did not run; the limit is 0.";
+    check(&log, ExitCode::GateFailed, &[reason]);
+    let mut missing = sound(&[Gate::EventsFailedMax(0)]);
+    missing.event(upgrade(2, 500, 600)).observations.events.truncate(1);
+    check(&missing, ExitCode::GateFailed, &[reason]);
+    missing.observations.plan.gates = vec![Gate::EventsFailedMax(1)];
+    check(&missing, ExitCode::Pass, &[]);
+}
+
+#[test]
+fn an_instrument_that_cannot_vouch_is_inconclusive() {
+    let unsent = "The generator could not send 1 of 2001 requests; the limit is 0.";
+    let mut log = sound(&[]);
+    log.bad(1_000, 1_000, Cause::NoPorts);
+    check(&log, ExitCode::Inconclusive, &[unsent]);
+    log.observations.plan.gates = vec![Gate::UnsentMax(1)];
+    check(&log, ExitCode::Pass, &[]);
+
+    let mut late = sound(&[Gate::LatenessP99UsMax(1_000)]);
+    for number in 0..30 {
+        late.good(1_000 + number, 1_001 + number).late_by(2);
+    }
+    let reason = "The generator sent 1 % of the requests 2000 us late or later; the limit is 1000 us.";
+    check(&late, ExitCode::Inconclusive, &[reason]);
+    late.observations.plan.gates = vec![];
+    check(&late, ExitCode::Pass, &[]);
+    late.observations.plan.load.slow_ns = MS;
+    let reason = "The generator sent 1 % of the requests 2000 us late or later; the limit is 1000 us.";
+    check(&late, ExitCode::Inconclusive, &[reason]);
+
+    let mut interrupted = sound(&[]);
+    interrupted.observations.instrument.interrupted = true;
+    interrupted.observations.instrument.gaps.push("a sending thread panicked".to_owned());
+    check(
+        &interrupted,
+        ExitCode::Inconclusive,
+        &["The run was interrupted.", "The observations have a gap: a sending thread panicked."],
+    );
+}
+
+#[test]
+fn a_log_that_lacks_attempts_is_inconclusive() {
+    let mut observations = sound(&[]).finish();
+    observations.attempts.pop();
+    let verdict = judge(&observations.plan, &analyze(&observations));
+    assert_eq!(verdict.exit_code, ExitCode::Inconclusive);
+    assert_eq!(verdict.reasons, own(&["The log lacks 1 of the 2000 requests that the generator sent."]));
+}
+
+/// A run that measured nothing never passes, whatever its gates.
+#[test]
+fn nothing_measured_is_inconclusive() {
+    let mut log = Log::new();
+    check(
+        &log,
+        ExitCode::Inconclusive,
+        &[
+            "No request was sent after the warm-up, so nothing was measured.",
+            "Nothing was sent, so the generator's lateness is unknown.",
+        ],
+    );
+    for gate in KEPT {
+        log.observations.plan.gates = vec![gate];
+        let verdict = verdict(&log);
+        assert_eq!(verdict.exit_code, ExitCode::Inconclusive, "{gate:?}");
+        assert_ne!(verdict.outcome, Outcome::Pass, "{gate:?}");
+    }
+    let mut no_events = sound(&[]);
+    no_events.observations.events.clear();
+    check(
+        &no_events,
+        ExitCode::Inconclusive,
+        &[
+            "None of the 1 planned events ran.",
+            "1 event did not end as planned, or did not run; the limit is 0.",
+        ],
+    );
+    let mut no_store = sound(&[]);
+    no_store.observations.environment.store_read = false;
+    let reason = "The target's store was not read, so no order could be checked.";
+    check(&no_store, ExitCode::Inconclusive, &[reason]);
+    let mut no_buys = sound(&[]);
+    no_buys.observations.buys.clear();
+    no_buys.observations.orders.clear();
+    no_buys.observations.stock[0].left = 10;
+    let reason = "No buying request was answered, so the orders prove nothing.";
+    check(&no_buys, ExitCode::Inconclusive, &[reason]);
+}
+
+/// A server of somebody else has no store to read, and that is no doubt about the rest.
+#[test]
+fn an_external_target_passes_without_a_store() {
+    let mut log = sound(&[Gate::FailedMax(0)]);
+    log.observations.environment.store_read = false;
+    log.observations.plan.target = TargetPlan::External(ExternalPlan {
+        url: "http://127.0.0.1:1".to_owned(),
+        process_header: None,
+        config_header: None,
+    });
+    check(&log, ExitCode::Pass, &[]);
+}
+
+#[test]
+fn the_gravest_wins_and_every_reason_is_told() {
+    let mut log = sound(&[Gate::FailedMax(0)]);
+    log.bad(1_100, 1_101, Cause::Reset).bad(1_200, 1_200, Cause::NoPorts);
+    log.buy("k2", BuyOutcome::Acknowledged { order: "o2".to_owned() });
+    check(
+        &log,
+        ExitCode::Incorrect,
+        &[
+            "The invariant acknowledged-orders-stored is violated: order o2 (user 1 event 1 goods 1 key k2) \
+             was acknowledged but is not stored.",
+            "The generator could not send 1 of 2002 requests; the limit is 0.",
+            "1 request failed; the limit is 0.",
+        ],
+    );
+    log.observations.buys.pop();
+    assert_eq!(verdict(&log).exit_code, ExitCode::Inconclusive);
+}
+
+proptest! {
+    /// A success that becomes a failure never improves a verdict: what did not pass does not pass then.
+    #[test]
+    fn a_failure_never_improves_a_verdict(
+        bad in vec(0_usize..400, 0..8),
+        chosen in 0_usize..400,
+        limit in 0_u64..6,
+        flip_reused in any::<bool>(),
+    ) {
+        let gates = [
+            Gate::FailedMax(limit),
+            Gate::AvailabilityMin(0.99),
+            Gate::HardDowntimeMsMax(12.0),
+            Gate::LatencyP99MsMax(1.0),
+        ];
+        let mut log = Log::new();
+        log.observations.plan.gates = gates.to_vec();
+        log.steady(NEW, 0, 200).steady(REUSED, 0, 200).bought("o1", "k1");
+        for index in bad {
+            log.observations.attempts[index].cause = Cause::Reset;
+        }
+        let before = verdict(&log);
+        log.observations.attempts[chosen].cause = if flip_reused { Cause::Eof } else { Cause::Timeout };
+        let after = verdict(&log);
+        prop_assert!(before.outcome == Outcome::Pass || after.outcome != Outcome::Pass);
+        for (before, after) in before.gates.iter().zip(&after.gates) {
+            prop_assert!(before.outcome == Outcome::Pass || after.outcome != Outcome::Pass);
+        }
+    }
+}
