@@ -13,6 +13,7 @@ pub mod scenario;
 pub mod observe;
 pub mod analyze;
 pub mod verdict;
+pub mod report;
 pub mod drive;
 pub mod run;
 pub mod cli;

@@ -1,0 +1,337 @@
+//! The sections of the terminal report, in its order.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Screen, WIDTH,
+    text::{chance, counted, cut, figure, grouped, percent, wrapped},
+};
+use crate::report::{
+    Attempted, ConnectionCounts, Event, InvariantWord, LatencyGroup, OutcomeWord, Quantiles, Report, Window,
+};
+
+/// Windows that the screen shows; all of them are in `report.json`.
+const WINDOWS_SHOWN: usize = 8;
+
+/// Events that went wrong or lost requests that the screen shows.
+const EVENTS_SHOWN: usize = 8;
+
+/// One sentence: how much was lost in how many events.
+pub(super) fn summary(report: &Report) -> String {
+    let requests = &report.requests;
+    let (failed, total) = (grouped(requests.failed), counted(requests.total, "request"));
+    let around = match noun(report) {
+        Some(noun) => format!(" around {}", counted(report.sla.events, noun)),
+        None => String::new(),
+    };
+    format!("{failed} of {total} failed{around}, {} s of load.", figure(Some(report.run.duration_s)))
+}
+
+/// What the events of the run that count as trials are called; `None` when there was none.
+fn noun(report: &Report) -> Option<&'static str> {
+    match report.events.iter().any(|event| event.kind == "upgrade") {
+        true => Some("upgrade"),
+        false if report.events.is_empty() => None,
+        false => Some("event"),
+    }
+}
+
+pub(super) fn gates(screen: &mut Screen, report: &Report) {
+    screen.title("GATES", &format!("{:>32}{:>16}", "limit", "actual"));
+    for gate in &report.verdict.gates {
+        let (limit, actual) = (exact(gate.limit), gate.actual.map_or_else(|| "-".to_owned(), exact));
+        let word = match gate.outcome {
+            OutcomeWord::Pass => "pass",
+            OutcomeWord::Fail => "fail",
+            OutcomeWord::Inconclusive => "doubt",
+        };
+        let rest = format!("{:<33}{limit:>16}{actual:>16}", gate.name);
+        screen.judged("  ", gate.outcome, word, &format!("{:1$}{rest}", "", 7 - word.len()));
+    }
+}
+
+/// A limit or its figure, with no more decimals than it has, nor more than six.
+fn exact(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+pub(super) fn requests(screen: &mut Screen, report: &Report) {
+    let requests = &report.requests;
+    screen.title("REQUESTS", &format!("{:>16}{:>16}{:>16}", "total", "ok", "failed"));
+    let mut row = |name: &str, count: Attempted| {
+        let [total, ok, failed] = [count.total, count.ok, count.failed].map(grouped);
+        screen.line(&format!("  {:<22}{total:>16}{ok:>16}{failed:>16}", cut(name, 22)));
+    };
+    row("all", Attempted { total: requests.total, ok: requests.ok, failed: requests.failed });
+    row("on new connections", requests.by_connection.new);
+    row("on reused connections", requests.by_connection.reused);
+    for stream in &report.streams {
+        row(&format!("stream {}", stream.name), stream.requests);
+    }
+    if requests.warmup.total > 0 {
+        row("warm-up, not counted", requests.warmup);
+    }
+    if requests.failed > 0 {
+        let causes: Vec<String> =
+            requests.by_class.iter().map(|(class, &count)| format!("{class} {}", grouped(count))).collect();
+        let statuses: Vec<String> = requests
+            .by_status
+            .iter()
+            .map(|(status, &count)| format!("{status} {}", grouped(count)))
+            .collect();
+        let mut text = format!("Failed by cause: {}.", causes.join(", "));
+        if !statuses.is_empty() {
+            text.push_str(&format!(" Bad statuses: {}.", statuses.join(", ")));
+        }
+        if !report.events.is_empty() {
+            let belong = grouped(requests.failed - requests.failed_unattributed);
+            let none = grouped(requests.failed_unattributed);
+            text.push_str(&format!(" {belong} belong to an event, {none} to none."));
+        }
+        screen.paragraph(&text);
+    }
+}
+
+pub(super) fn connections(screen: &mut Screen, report: &Report) {
+    let heads = ["opened", "server closed", "client closed", "not opened"].map(|head| format!("{head:>16}"));
+    screen.title_of(16, "CONNECTIONS", &heads.concat());
+    let mut row = |name: &str, counts: ConnectionCounts| {
+        let ConnectionCounts { opened, closed_by_server, closed_by_client, unopened } = counts;
+        let [opened, server, client, not_opened] =
+            [opened, closed_by_server, closed_by_client, unopened].map(grouped);
+        screen.line(&format!("  {name:<14}{opened:>16}{server:>16}{client:>16}{not_opened:>16}"));
+    };
+    row("used once", report.connections.new);
+    row("kept alive", report.connections.reused);
+}
+
+pub(super) fn events(screen: &mut Screen, report: &Report) {
+    let Some(noun) = noun(report) else { return };
+    let trials: Vec<&Event> =
+        report.events.iter().filter(|event| noun == "event" || event.kind == noun).collect();
+    let ok = trials.iter().filter(|event| event.outcome == "ok").count() as u64;
+    let title = format!("{}S", noun.to_uppercase());
+    screen.title(&title, &format!("{:>32}{:>16}", "p50 ms", "max ms"));
+    let lasted = trials.iter().filter_map(|event| Some(event.ended_ms? - event.started_ms));
+    times(screen, "from start to end", lasted.collect());
+    for phase in phases(&trials) {
+        let lasted = trials.iter().filter_map(|event| event.detail.get("phases_ms")?.get(&phase)?.as_f64());
+        times(screen, &format!("phase {phase}"), lasted.collect());
+    }
+    let total = trials.len() as u64;
+    let mut text = format!("{} of {} ended ok", grouped(ok), counted(total, noun));
+    let others = report.events.len() as u64 - total;
+    if others > 0 {
+        text.push_str(&format!("; {} of another kind", counted(others, "event")));
+    }
+    screen.paragraph(&format!("{text}."));
+    let bad: Vec<&Event> =
+        report.events.iter().filter(|event| event.failed_requests > 0 || !event.as_expected).collect();
+    for event in bad.iter().take(EVENTS_SHOWN) {
+        let surprise = if event.as_expected { "" } else { ", not as planned" };
+        let at = figure(Some(event.started_ms / 1_000.0));
+        let failed = counted(event.failed_requests, "request");
+        screen.paragraph(&format!("{} at {at} s: {}{surprise}; {failed} failed.", event.id, event.outcome));
+    }
+    and_more(screen, bad.len(), EVENTS_SHOWN);
+}
+
+/// The phases that any of the events tells, without their total: known ones in the order they happen.
+fn phases(events: &[&Event]) -> Vec<String> {
+    const IN_ORDER: [&str; 5] = ["start", "probe", "probation", "transfer", "drain"];
+    let told: BTreeSet<&str> = events
+        .iter()
+        .filter_map(|event| event.detail.get("phases_ms")?.as_object())
+        .flat_map(|phases| phases.keys().map(String::as_str))
+        .filter(|&phase| phase != "total")
+        .collect();
+    let known = IN_ORDER.into_iter().filter(|phase| told.contains(phase));
+    let others = told.iter().copied().filter(|phase| !IN_ORDER.contains(phase));
+    known.chain(others).map(str::to_owned).collect()
+}
+
+/// Median and maximum of some times, each as it was measured.
+fn times(screen: &mut Screen, name: &str, mut lasted_ms: Vec<f64>) {
+    lasted_ms.sort_by(f64::total_cmp);
+    let median = lasted_ms.get(lasted_ms.len().saturating_sub(1) / 2).copied();
+    let (median, longest) = (figure(median), figure(lasted_ms.last().copied()));
+    screen.line(&format!("  {:<22}{median:>32}{longest:>16}", cut(name, 22)));
+}
+
+pub(super) fn downtime(screen: &mut Screen, report: &Report) {
+    let downtime = &report.downtime;
+    screen.title("DOWNTIME", &format!("{:>32}{:>16}", "at least ms", "at most ms"));
+    let (lower, upper) = (figure(downtime.hard_ms.lower), figure(downtime.hard_ms.upper));
+    screen.line(&format!("  {:<22}{lower:>32}{upper:>16}", "hard (failures)"));
+    let brownout = figure(downtime.brownout_ms);
+    screen.line(&format!("  {:<22}{:>32}{brownout:>16}", "brownout (late)", ""));
+    let shown = &downtime.windows[..downtime.windows.len().min(WINDOWS_SHOWN)];
+    if !shown.is_empty() {
+        screen.line(&format!(
+            "    {:<9}{:>9}{:>10}{:>10}{:>9}  {}",
+            "window", "from s", "at least", "at most", "requests", "event (streams)"
+        ));
+    }
+    for window in shown {
+        screen.line(&window_row(window));
+    }
+    let all = downtime.windows.len() + usize::try_from(downtime.windows_omitted).unwrap_or(usize::MAX);
+    and_more(screen, all, WINDOWS_SHOWN);
+    if let Some(shortest) = downtime.min_detectable_ms {
+        screen.paragraph(&format!(
+            "An outage shorter than {} ms may have gone unseen.",
+            figure(Some(shortest))
+        ));
+    }
+}
+
+fn window_row(window: &Window) -> String {
+    let mut whose = window.event.clone().unwrap_or_else(|| "no event".to_owned());
+    whose.push_str(&format!(" ({})", window.streams.join(", ")));
+    for (is_so, word) in [(window.open_start, " from before"), (window.open_end, " to the end")] {
+        whose.push_str(if is_so { word } else { "" });
+    }
+    if window.flaps > 0 {
+        whose.push_str(&format!(", {} flaps", window.flaps));
+    }
+    let row = format!(
+        "    {:<9}{:>9.3}{:>10}{:>10}{:>9}  ",
+        window.kind,
+        window.from_ms / 1_000.0,
+        figure(Some(window.lower_ms)),
+        figure(Some(window.upper_ms)),
+        grouped(window.attempts),
+    );
+    format!("{row}{}", cut(&whose, WIDTH.saturating_sub(row.len())))
+}
+
+/// Says how many were left out of a list.
+fn and_more(screen: &mut Screen, all: usize, shown: usize) {
+    if let Some(more) = all.checked_sub(shown).filter(|&more| more > 0) {
+        screen.paragraph(&format!("and {} more in report.json", grouped(more as u64)));
+    }
+}
+
+pub(super) fn availability(screen: &mut Screen, report: &Report) {
+    let measured = &report.availability;
+    screen.title("AVAILABILITY", "");
+    for (name, share) in [
+        ("by request, no retry", measured.by_request),
+        ("by time", measured.by_time),
+        ("after one safe retry", measured.after_safe_retry),
+    ] {
+        screen.line(&format!("  {name:<22}{:>32}", percent(share)));
+    }
+    let bounds = &measured.failure_upper_bound_95;
+    if let (Some(noun), Some(_)) = (noun(report), bounds.per_event) {
+        let (bad, trials) = (grouped(bounds.events.bad), counted(bounds.events.trials, noun));
+        let most = chance(bounds.per_event);
+        screen.paragraph(&format!("{bad} bad in {trials}: at most {most} of {noun}s can lose anything."));
+    }
+    if bounds.per_request.is_some() {
+        let (bad, trials) = (grouped(bounds.requests.bad), counted(bounds.requests.trials, "request"));
+        let most = chance(bounds.per_request);
+        screen.paragraph(&format!("{bad} failed in {trials}: at most {most} of requests can fail."));
+        screen.paragraph("Both bounds with 95 % confidence. Losses come in clusters: trust the first.");
+    }
+}
+
+pub(super) fn service_level(screen: &mut Screen, report: &Report) {
+    let (Some(noun), false) = (noun(report), report.sla.daily.is_empty()) else { return };
+    let sla = &report.sla;
+    screen.title("SERVICE LEVEL", &format!("{:>32}{:>16}", "mean", "worst case"));
+    let (mean, worst) = (figure(sla.per_event_downtime_ms), figure(sla.per_event_downtime_ms_worst));
+    screen.line(&format!("  {:<22}{mean:>32}{worst:>16}", format!("ms per {noun}")));
+    for day in &sla.daily {
+        let name = format!("{} a day", counted(day.events_per_day.into(), noun));
+        let (mean, worst) = (percent(Some(day.availability)), percent(Some(day.availability_worst)));
+        screen.line(&format!("  {name:<22}{mean:>32}{worst:>16}"));
+    }
+    let room: Vec<String> = sla
+        .budgets
+        .iter()
+        .map(|budget| {
+            let fit = budget.events_per_day_max.map_or_else(|| "any number".to_owned(), grouped);
+            format!("{fit} in {} %", exact(budget.target * 100.0))
+        })
+        .collect();
+    screen.paragraph(&format!("Room for so many {noun}s a day, at worst: {}.", room.join(", ")));
+}
+
+pub(super) fn latency(screen: &mut Screen, report: &Report) {
+    let latency = &report.latency_ms;
+    screen.title("LATENCY ms", &quantile_heads());
+    quantiles(screen, "from intended time", &latency.intended);
+    quantiles(screen, "from sending", &latency.service);
+    let mut group = |name: &str, group: &LatencyGroup| {
+        if group.attempts > 0 {
+            quantiles(screen, name, &group.intended);
+        }
+    };
+    if !report.events.is_empty() {
+        group("near events", &latency.around_events);
+        group("away from events", &latency.quiet);
+    }
+    for stream in &report.streams {
+        group(&format!("stream {}", stream.name), &stream.latency_ms);
+    }
+}
+
+fn quantile_heads() -> String {
+    ["p50", "p90", "p99", "p99.9", "max"].iter().map(|head| format!("{head:>11}")).collect()
+}
+
+fn quantiles(screen: &mut Screen, name: &str, quantiles: &Quantiles) {
+    let Quantiles { p50, p90, p99, p999, max } = *quantiles;
+    let figures: String = [p50, p90, p99, p999, max].map(|value| format!("{:>11}", figure(value))).concat();
+    screen.line(&format!("  {:<22}{figures}", cut(name, 22)));
+}
+
+pub(super) fn instrument(screen: &mut Screen, report: &Report) {
+    let load = &report.load;
+    screen.title("INSTRUMENT", &quantile_heads());
+    quantiles(screen, "lateness us", &load.lateness_us);
+    let [planned, sent, unsent] = [load.planned, load.sent, load.unsent].map(grouped);
+    let mut text = format!("{planned} requests planned, {sent} sent, {unsent} not sent");
+    if !load.unsent_by_cause.is_empty() {
+        let causes: Vec<String> = load
+            .unsent_by_cause
+            .iter()
+            .map(|(cause, &count)| format!("{cause} {}", grouped(count)))
+            .collect();
+        text.push_str(&format!(" ({})", causes.join(", ")));
+    }
+    screen.paragraph(&format!("{text}; at most {} in flight.", grouped(load.in_flight_max.into())));
+}
+
+pub(super) fn invariants(screen: &mut Screen, report: &Report) {
+    screen.title("INVARIANTS", "");
+    for invariant in &report.invariants {
+        let (outcome, word) = match invariant.outcome {
+            InvariantWord::Pass => (OutcomeWord::Pass, "pass"),
+            InvariantWord::Fail => (OutcomeWord::Fail, "fail"),
+            InvariantWord::NotChecked => (OutcomeWord::Inconclusive, "unchecked"),
+        };
+        let start = format!("  {word:<11}");
+        let lines = wrapped(&start, &format!("{}: {}", invariant.name, invariant.detail));
+        for (index, line) in lines.iter().enumerate() {
+            match line.trim_start().strip_prefix(word).filter(|_| index == 0) {
+                Some(rest) => screen.judged("  ", outcome, word, rest),
+                None => screen.line(line),
+            }
+        }
+    }
+}
+
+pub(super) fn place(screen: &mut Screen, report: &Report) {
+    let environment = &report.environment;
+    screen.title("RUN", "");
+    let strategy = environment.target.strategy.as_ref().map(|strategy| format!(", {strategy}"));
+    let mut text = format!("Target {}{}", environment.target.kind, strategy.unwrap_or_default());
+    for (service, how) in &environment.services {
+        text.push_str(&format!("; {service} {how}"));
+    }
+    let Report { run, .. } = report;
+    screen.paragraph(&format!("{text}; seed {}; kernel {}.", run.seed, environment.kernel));
+}
