@@ -155,7 +155,7 @@ pub fn run(
             };
             let command = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
             let options = RunOptions { out: asked.out, quiet: asked.quiet, command };
-            Ok(run::run(scenario.plan(asked.wanted.seed), options))
+            Ok(run::run(&scenario.plan(asked.wanted.seed), &options))
         }
         Command::List => list::list(working_folder, out, err),
         Command::Check { paths } => list::check(&paths, working_folder, out, err),

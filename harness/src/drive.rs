@@ -1,3 +1,7 @@
 //! Makes the plan happen: load and timeline at the same time, into observations.
 
+mod exec;
 pub mod load;
+mod signal;
+pub mod timeline;
+mod upgrade;

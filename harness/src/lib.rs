@@ -8,14 +8,23 @@
 
 pub mod clock;
 pub mod exit;
+
 pub mod plan;
 pub mod scenario;
+
+pub mod environment;
+
 pub mod observe;
+
+pub mod drive;
+
 pub mod analyze;
 pub mod verdict;
+
 pub mod report;
-pub mod drive;
+
 pub mod run;
+
 pub mod cli;
 
 use std::{
@@ -46,11 +55,3 @@ fn run_process() -> ExitCode {
         }
     }
 }
-=======
-
-pub mod plan;
-
-pub mod observe;
-
-pub mod analyze;
->>>>>>> fec209e (analyze: counts, windows with bounds, availability, latency, service level and invariants)

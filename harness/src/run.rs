@@ -1,11 +1,299 @@
-//! Runs a plan. Placeholder: the engine is not part of this branch.
+//! One run, from the plan to the exit code: environment, load beside timeline, observations on disk, and
+//! from there analysis, verdict and report.
+//!
+//! Invariants: what was started is stopped before the exit code is known, whatever happens; what is judged
+//! was read back from disk, so that it can be judged again. The first Ctrl-C or SIGTERM ends the run early
+//! and still reports it, the second one kills at once.
 
-use std::io::{Write as _, stderr};
+mod folder;
+mod interrupts;
+mod progress;
 
-use crate::{cli::RunOptions, exit::ExitCode, plan::Plan};
+use std::{
+    cell::RefCell,
+    env, fs,
+    io::{self, IsTerminal, Write},
+    panic::resume_unwind,
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
-/// Says that nothing was run.
-pub fn run(_plan: Plan, _options: RunOptions) -> ExitCode {
-    writeln!(stderr(), "error: failed to run the plan: the engine is missing from this build").ok();
-    ExitCode::Bug
+use tokio::{
+    runtime::Builder,
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    interrupts::Interrupts,
+    progress::{Progress, say},
+};
+use crate::{
+    analyze::analyze,
+    cli::RunOptions,
+    clock::RunClock,
+    drive::{
+        load::{self, HeaderNames, LoadHandle, Workload},
+        timeline,
+    },
+    environment::{self, Environment, RunFacts, chain, shown},
+    exit::ExitCode,
+    observe::{self, EnvironmentRecord, EventRecord, Instrument, RunDir},
+    plan::{Plan, TargetPlan},
+    report::{
+        self, json,
+        terminal::{self, Paint},
+    },
+    verdict::judge,
+};
+
+/// From the clock's start to its zero: every sending thread is at work by then.
+const LEAD: Duration = Duration::from_millis(300);
+/// Between two looks at the progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two looks at the target's processes, each of which goes through `/proc`.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const ALL_DEAD: &str = "no process of the target lives any more; server.log in the run's folder may say why";
+const STOPPING: &str = "stopping what was started; once more kills it at once";
+
+/// Carries the plan out and reports on standard output. Trouble is told on standard error.
+///
+/// # Panics
+/// On a bug of ours; everything that was started is stopped by then.
+#[must_use]
+pub fn run(plan: &Plan, options: &RunOptions) -> ExitCode {
+    let outcome =
+        Builder::new_current_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
+            let outcome = runtime.block_on(conduct(plan, options));
+            // After a second Ctrl-C a thread may still be at work; it must not hold the exit up.
+            runtime.shutdown_background();
+            outcome
+        });
+    outcome.unwrap_or_else(|error| {
+        say(&format!("failed to {}", chain(&error)));
+        error.exit_code()
+    })
+}
+
+/// Why a run has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("start the harness's own runtime")]
+    Runtime(#[source] io::Error),
+    #[error("listen for Ctrl-C and SIGTERM")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Folder(observe::Error),
+    #[error(transparent)]
+    Environment(environment::Error),
+    #[error(transparent)]
+    LoadStart(load::Error),
+    #[error("keep what the load saw")]
+    Load(#[source] load::Error),
+    #[error("keep what was seen")]
+    Observe(#[source] observe::Error),
+    #[error("write the report {path}")]
+    Report {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Folder(_)
+            | Self::Environment(_)
+            | Self::LoadStart(_) => ExitCode::Environment,
+            Self::Load(_) | Self::Observe(_) | Self::Report { .. } => ExitCode::Inconclusive,
+        }
+    }
+}
+
+async fn conduct(plan: &Plan, options: &RunOptions) -> Result<ExitCode, Error> {
+    let mut interrupts = Interrupts::listen().map_err(Error::Signals)?;
+    let now = RunClock::starting_in(Duration::ZERO).anchor();
+    let id = folder::run_id(now, &plan.scenario);
+    let here = env::current_dir().unwrap_or_default();
+    let folder = RunDir::new(folder::locate(options.out.as_deref(), &here, &id));
+    folder.create().and_then(|()| folder.write_plan(plan)).map_err(Error::Folder)?;
+
+    let mut environment = tokio::select! {
+        started = Environment::start(plan, folder.path(), now) => started.map_err(Error::Environment)?,
+        () = interrupts.next() => return Ok(ExitCode::Interrupted),
+    };
+    let clock = RunClock::starting_in(LEAD);
+    let facts = RunFacts { id: &id, started_at: clock.anchor(), command: &options.command };
+    let record = environment::record(plan, &environment, &facts);
+    let workload = workload(plan, &environment, id.clone());
+    let load = load::start(plan, environment.target(), &environment.host(), workload, &folder, clock)
+        .map_err(Error::LoadStart)?;
+
+    let progress = Progress::begin(plan, folder.path(), options.quiet);
+    let driven = drive(plan, &mut environment, &load, clock, &mut interrupts, &progress).await;
+    let Some(driven) = driven else { return Ok(ExitCode::Interrupted) };
+    let mut interrupted = driven.interrupted;
+    drop(progress);
+    let mut finishing = pin!(finish(load, environment, &folder, record, driven, options.quiet));
+    let code = loop {
+        tokio::select! {
+            code = &mut finishing => break code?,
+            () = interrupts.next() => {
+                if interrupted {
+                    return Ok(ExitCode::Interrupted);
+                }
+                interrupted = true;
+                say(STOPPING);
+            }
+        }
+    };
+    Ok(if interrupted { ExitCode::Interrupted } else { code })
+}
+
+/// What came of load and timeline.
+struct Driven {
+    events: Vec<EventRecord>,
+    interrupted: bool,
+}
+
+/// Runs the timeline beside the load until the load's planned end or the first interruption; `None` after
+/// the second.
+async fn drive(
+    plan: &Plan,
+    environment: &mut Environment,
+    load: &LoadHandle,
+    clock: RunClock,
+    interrupts: &mut Interrupts,
+    progress: &Progress,
+) -> Option<Driven> {
+    let stop = CancellationToken::new();
+    let events = RefCell::new(Vec::new());
+    let mut watch = environment.watch();
+    let mut interrupted = false;
+    let [mut show, mut look] = [PROGRESS_INTERVAL, ALIVE_INTERVAL].map(interval);
+    for ticks in [&mut show, &mut look] {
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    {
+        let mut over = pin!(async {
+            timeline::run(&plan.events, plan.load.duration_ns, environment, clock, &stop, &events).await;
+            tokio::select! {
+                () = timeline::wait_until(&clock, plan.load.duration_ns) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        loop {
+            tokio::select! {
+                () = &mut over => break,
+                () = interrupts.next() => {
+                    if interrupted {
+                        return None;
+                    }
+                    interrupted = true;
+                    load.stop();
+                    stop.cancel();
+                    progress.say(STOPPING);
+                }
+                _ = show.tick() => progress.show(clock.now_ns(), &load.progress(), events.borrow().len()),
+                _ = look.tick() => {
+                    if watch.is_some_and(|watch| !watch.alive()) {
+                        progress.say(ALL_DEAD);
+                        watch = None;
+                    }
+                }
+            }
+        }
+    }
+    Some(Driven { events: events.into_inner(), interrupted })
+}
+
+/// Ends load and target, writes down what is still only in memory, and judges what is on disk.
+async fn finish(
+    load: LoadHandle,
+    environment: Environment,
+    folder: &RunDir,
+    mut record: EnvironmentRecord,
+    driven: Driven,
+    quiet: bool,
+) -> Result<ExitCode, Error> {
+    let joined = spawn_blocking(move || load.join()).await;
+    let mut instrument = match joined {
+        Ok(instrument) => instrument.map_err(Error::Load)?,
+        Err(failed) => resume_unwind(failed.into_panic()),
+    };
+    instrument.interrupted = driven.interrupted;
+    stop(environment, folder, &mut record, &mut instrument).await?;
+    let written = folder
+        .write_events(&driven.events)
+        .and_then(|()| folder.write_instrument(&instrument))
+        .and_then(|()| folder.write_environment(&record));
+    written.map_err(Error::Observe)?;
+
+    let folder = folder.clone();
+    match spawn_blocking(move || conclude(&folder, quiet)).await {
+        Ok(code) => code,
+        Err(failed) => resume_unwind(failed.into_panic()),
+    }
+}
+
+/// Stops the target and keeps what its store holds.
+async fn stop(
+    environment: Environment,
+    folder: &RunDir,
+    record: &mut EnvironmentRecord,
+    instrument: &mut Instrument,
+) -> Result<(), Error> {
+    let Environment::Reference(reference) = environment else { return Ok(()) };
+    let stopped = reference.stop().await;
+    if stopped.killed > 0 {
+        say(&format!("{} processes of the server did not stop when asked and were killed", stopped.killed));
+    }
+    match stopped.stored {
+        Ok(stored) => {
+            folder.write_store(&stored.orders, &stored.stock).map_err(Error::Observe)?;
+            record.store_read = true;
+        }
+        // Without the store no order can be called lost or kept.
+        Err(error) => instrument.gaps.push(format!("the harness failed to {}", chain(&error))),
+    }
+    Ok(())
+}
+
+/// Analyses, judges and reports what the folder holds.
+fn conclude(folder: &RunDir, quiet: bool) -> Result<ExitCode, Error> {
+    let observations = folder.load().map_err(Error::Observe)?;
+    let analysis = analyze(&observations);
+    let verdict = judge(&observations.plan, &analysis);
+    let report = report::build(&observations, &analysis, &verdict);
+    let path = folder.path().join("report.json");
+    fs::write(&path, json::render(&report)).map_err(|source| Error::Report { path, source })?;
+
+    let mut out = io::stdout();
+    // https://no-color.org: set to anything but nothing.
+    let wants_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let paint = if out.is_terminal() && !wants_plain { Paint::Colour } else { Paint::Plain };
+    let text = if quiet {
+        terminal::render_verdict(&report, paint)
+    } else {
+        terminal::render(&report, &shown(folder.path()), paint)
+    };
+    // A reader that went away has what it wanted.
+    let _closed = out.write_all(text.as_bytes());
+    Ok(verdict.exit_code)
+}
+
+fn workload(plan: &Plan, environment: &Environment, run_id: String) -> Workload {
+    let (sale_events, headers) = match &plan.target {
+        TargetPlan::Reference(reference) => (reference.sale_events, HeaderNames::reference()),
+        TargetPlan::External(external) => (
+            0,
+            HeaderNames { process: external.process_header.clone(), config: external.config_header.clone() },
+        ),
+    };
+    Workload { run_id, tokens: environment.tokens().to_vec(), sale_events, headers }
 }

@@ -38,6 +38,14 @@ pub fn render(report: &Report, run_folder: &str, paint: Paint) -> String {
     screen.text
 }
 
+/// The verdict alone, with its reasons.
+#[must_use]
+pub fn render_verdict(report: &Report, paint: Paint) -> String {
+    let mut screen = Screen { text: String::new(), paint };
+    headline(&mut screen, report);
+    screen.text
+}
+
 /// The verdict, what was run, and why it is no pass.
 fn headline(screen: &mut Screen, report: &Report) {
     let verdict = &report.verdict;

@@ -1,5 +1,8 @@
-//! Everything that needs the whole crate: one binary, a module for each subject.
+//! The harness as its users meet it: one binary, a module per part.
 
+mod external;
+mod interrupt;
 mod load;
+mod reference;
 mod scenarios;
 mod scripted_target;

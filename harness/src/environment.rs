@@ -1,0 +1,147 @@
+//! The server under test: found, started, watched and stopped.
+//!
+//! Invariant: whatever was started here is gone when the [`Environment`] is dropped, on success, failure,
+//! panic and interruption alike. What is deliberately absent: load and the timeline of events (`drive`).
+
+mod build;
+mod control;
+mod external;
+mod group;
+mod machine;
+mod ports;
+mod processes;
+mod reference;
+mod release;
+mod settings;
+mod store;
+
+use std::{io, net::SocketAddr, path::Path, path::PathBuf};
+
+use jiff::Timestamp;
+
+use crate::plan::{Plan, TargetPlan};
+
+pub(crate) use self::{control::chain, machine::shown};
+pub use self::{
+    control::{Answer, Control, Identity},
+    external::External,
+    group::{Group, GroupWatch},
+    machine::{RunFacts, record},
+    reference::{Reference, Stopped},
+    release::{Release, Releases},
+    store::Stored,
+};
+
+/// The target of a run, ready to be loaded.
+#[derive(Debug)]
+pub enum Environment {
+    Reference(Box<Reference>),
+    External(External),
+}
+
+impl Environment {
+    /// Starts what the plan's target asks for, or checks that it is there. The server's log and its work
+    /// directory go into `folder`; its sales are open at `now`.
+    ///
+    /// # Errors
+    /// When the target cannot be started or reached; whatever was started until then is stopped.
+    pub async fn start(plan: &Plan, folder: &Path, now: Timestamp) -> Result<Self, Error> {
+        match &plan.target {
+            TargetPlan::Reference(reference) => {
+                Ok(Self::Reference(Box::new(Reference::start(reference, folder, now).await?)))
+            }
+            TargetPlan::External(external) => Ok(Self::External(External::reach(external).await?)),
+        }
+    }
+
+    /// Where the load goes.
+    #[must_use]
+    pub fn target(&self) -> SocketAddr {
+        match self {
+            Self::Reference(reference) => reference.api(),
+            Self::External(external) => external.address,
+        }
+    }
+
+    /// The `Host` header for the load.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self {
+            Self::Reference(reference) => reference.api().to_string(),
+            Self::External(external) => external.host.clone(),
+        }
+    }
+
+    /// Bearer tokens, the one of user 1 first; none for a target that is not ours.
+    #[must_use]
+    pub fn tokens(&self) -> &[String] {
+        match self {
+            Self::Reference(reference) => reference.tokens(),
+            Self::External(_) => &[],
+        }
+    }
+
+    /// A handle that tells whether the target's processes live; `None` when they are not ours.
+    #[must_use]
+    pub fn watch(&self) -> Option<GroupWatch> {
+        match self {
+            Self::Reference(reference) => Some(reference.watch()),
+            Self::External(_) => None,
+        }
+    }
+}
+
+/// Why the target could not be started, reached or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("find the server binary: there is no `seckill` in {looked_in}; give one with --old")]
+    NoBinary { looked_in: PathBuf },
+    #[error("use {path} as the server binary: it is not a file; give an executable with --old and --new")]
+    NotABinary { path: PathBuf },
+    #[error("build the server: `{command}` ended with {status}; mend what it says above")]
+    Build { command: String, status: String },
+    #[error("run `{command}`")]
+    Run {
+        command: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{what} {path}")]
+    File {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("find a free port on 127.0.0.1")]
+    Port(#[source] io::Error),
+    #[error("become the parent of the server's successors (PR_SET_CHILD_SUBREAPER)")]
+    Subreaper(#[source] io::Error),
+    #[error("see the server ready: {how}; its log is {log}, which ends with:\n{tail}")]
+    NotReady { how: String, log: PathBuf, tail: String },
+    #[error("mint user tokens: `{command}` {how}")]
+    Tokens { command: String, how: String },
+    #[error("talk to the server's admin side")]
+    Control(#[source] reqwest::Error),
+    #[error("use {url} as the target: {why}")]
+    Url { url: String, why: String },
+    #[error("reach {url}: start the server that it names, then run this again")]
+    Unreachable {
+        url: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("read orders and stock from {path}")]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { what, path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,301 @@
+//! The processes of the target, across upgrades: started in a process group, followed, and ended.
+//!
+//! After an upgrade the serving process is no child of ours: its parent has exited. Two things keep hold
+//! of it: the harness is a child subreaper, so every orphan below it stays below it, and a descendant counts
+//! as the target's when it is in the first one's group or works in (or runs from) the run's work directory.
+//!
+//! Invariant: when a [`Group`] is dropped, none of its processes is left.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::File,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{
+        Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+        pidfd_open, set_child_subreaper, waitpgid, waitpid,
+    },
+};
+
+use super::{
+    Error,
+    processes::{Process, descendants},
+};
+
+/// How long the kernel may take to end processes after SIGKILL.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// How often a stopping group is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The target's processes. Dropping it kills those that are left.
+#[derive(Debug)]
+pub struct Group {
+    leader: Pid,
+    work_dir: PathBuf,
+    leader_status: Option<WaitStatus>,
+    /// Every process that was ever seen to belong here and is not reaped; zombies are told by their pid only.
+    seen: BTreeSet<i32>,
+}
+
+/// Tells whether a group has a living process, without keeping the group borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupWatch {
+    leader: Pid,
+}
+
+impl Group {
+    /// Starts `program` in `work_dir` as the leader of a process group of its own, so that a Ctrl-C in the
+    /// terminal reaches only the harness. Both outputs go to `log`.
+    ///
+    /// # Errors
+    /// When the program cannot be started, or this process cannot become a subreaper.
+    pub fn start(program: &Path, arguments: &[&OsStr], work_dir: &Path, log: &File) -> Result<Self, Error> {
+        set_child_subreaper(Some(getpid())).map_err(|error| Error::Subreaper(error.into()))?;
+        let failed = |source| Error::Run { command: program.display().to_string(), source };
+        let child = Command::new(program)
+            .args(arguments)
+            .current_dir(work_dir)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(failed)?)
+            .stderr(log.try_clone().map_err(failed)?)
+            .spawn()
+            .map_err(failed)?;
+        let leader =
+            i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's pid must be valid");
+        let work_dir = work_dir.to_owned();
+        Ok(Self { leader, work_dir, leader_status: None, seen: BTreeSet::from([leader.as_raw_pid()]) })
+    }
+
+    /// A handle for the question whether anything lives.
+    #[must_use]
+    pub fn watch(&self) -> GroupWatch {
+        GroupWatch { leader: self.leader }
+    }
+
+    /// How the first process ended, once it has.
+    pub fn leader_status(&mut self) -> Option<WaitStatus> {
+        self.reap();
+        self.leader_status
+    }
+
+    /// The living process that runs `binary`.
+    pub fn running(&mut self, binary: &Path) -> Option<Pid> {
+        let runs_it = |process: &Process| process.link("exe").is_some_and(|exe| exe == binary);
+        self.members().into_iter().find(runs_it).map(|process| process.pid)
+    }
+
+    /// Waits until every process has ended by itself; `false` when `limit` was over before.
+    pub async fn ended_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while !self.members().is_empty() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        true
+    }
+
+    /// Sends a signal to every process of the target.
+    pub fn signal_all(&mut self, signal: Signal) {
+        for process in self.members() {
+            // It may have ended since it was listed.
+            let _gone = kill_process(process.pid, signal);
+        }
+    }
+
+    /// Kills whatever is left and waits until it is gone. Returns how many processes had to be killed.
+    pub fn kill(&mut self) -> usize {
+        let deadline = Instant::now() + KILL_LIMIT;
+        let mut killed = BTreeSet::new();
+        loop {
+            let members = self.members();
+            if members.is_empty() || Instant::now() >= deadline {
+                return killed.len();
+            }
+            // The group at once: a member cannot fork another one between the listing and its own end.
+            if members.iter().any(|process| process.group == self.leader.as_raw_pid()) {
+                let _empty = kill_process_group(self.leader, Signal::KILL);
+            }
+            for Process { pid, .. } in members {
+                let _gone = kill_process(pid, Signal::KILL);
+                wait_for_end(pid, deadline);
+                killed.insert(pid.as_raw_pid());
+            }
+        }
+    }
+
+    /// The living processes of the target.
+    fn members(&mut self) -> Vec<Process> {
+        let owned: Vec<Process> = descendants().into_iter().filter(|process| self.owns(process)).collect();
+        self.seen.extend(owned.iter().map(|process| process.pid.as_raw_pid()));
+        self.reap();
+        owned.into_iter().filter(|process| !process.is_zombie).collect()
+    }
+
+    fn owns(&self, process: &Process) -> bool {
+        let works_here = |name| process.link(name).is_some_and(|path| path.starts_with(&self.work_dir));
+        process.group == self.leader.as_raw_pid() || works_here("exe") || works_here("cwd")
+    }
+
+    /// Collects the statuses of those that ended: a zombie would count as a living member for others.
+    fn reap(&mut self) {
+        while let Ok(Some((pid, status))) = waitpgid(self.leader, WaitOptions::NOHANG) {
+            self.reaped(pid, status);
+        }
+        // One that left the group is waited for by its pid; never for all children, others wait for theirs.
+        let seen: Vec<Pid> = self.seen.iter().filter_map(|pid| Pid::from_raw(*pid)).collect();
+        for pid in seen {
+            if let Ok(Some((pid, status))) = waitpid(Some(pid), WaitOptions::NOHANG) {
+                self.reaped(pid, status);
+            }
+        }
+    }
+
+    fn reaped(&mut self, pid: Pid, status: WaitStatus) {
+        self.seen.remove(&pid.as_raw_pid());
+        if pid == self.leader {
+            self.leader_status = Some(status);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl GroupWatch {
+    /// Whether a process of the group lives.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        let lives = |process: Process| process.group == self.leader.as_raw_pid() && !process.is_zombie;
+        descendants().into_iter().any(lives)
+    }
+}
+
+/// Describes the end of a process for a message.
+#[must_use]
+pub(super) fn ended_how(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("it exited with code {code}"),
+        (None, Some(signal)) => format!("it was ended by signal {signal}"),
+        (None, None) => "it ended".to_owned(),
+    }
+}
+
+/// Blocks until a process has ended, for at most the time up to `deadline`.
+fn wait_for_end(pid: Pid, deadline: Instant) {
+    // No descriptor means no process: it is gone already.
+    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let left = deadline.saturating_duration_since(Instant::now());
+    let Ok(timeout) = Timespec::try_from(left) else { return };
+    let mut polled = [PollFd::new(&descriptor, PollFlags::IN)];
+    // An error (a signal came) means one more round in the caller's loop.
+    let _ended = poll(&mut polled, Some(&timeout));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A group whose leader is `sh -c script`, and the folder it works in.
+    fn shell(script: &str) -> (TempDir, Group) {
+        let dir = tempfile::tempdir().unwrap();
+        let work_dir = dir.path().canonicalize().unwrap();
+        let log = File::create(work_dir.join("log")).unwrap();
+        let arguments = [OsStr::new("-c"), OsStr::new(script)];
+        let group = Group::start(Path::new("/bin/sh"), &arguments, &work_dir, &log).unwrap();
+        (dir, group)
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// Waits until the script has written its children's pids into the file `pids`.
+    fn pids(dir: &TempDir, count: usize) -> Vec<Pid> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = fs::read_to_string(dir.path().join("pids")).unwrap_or_default();
+            let pids: Vec<Pid> =
+                text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
+            if pids.len() == count {
+                return pids;
+            }
+            assert!(Instant::now() < deadline, "the script must write {count} pids, it wrote {text:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn gone(pid: Pid) -> bool {
+        !fs::exists(format!("/proc/{}", pid.as_raw_pid())).unwrap()
+    }
+
+    #[test]
+    fn children_and_orphans_are_gone_after_the_drop() {
+        // The second child loses its parent, as the successor in an upgrade does.
+        let (dir, mut group) = shell("sleep 600 & echo $! >>pids; (sleep 600 & echo $! >>pids); wait");
+        let pids = pids(&dir, 2);
+        assert_eq!(group.members().len(), 3);
+        drop(group);
+        for pid in pids {
+            assert!(gone(pid), "{pid:?} must be gone");
+        }
+    }
+
+    #[test]
+    fn the_group_outlives_its_leader() {
+        let (dir, mut group) = shell("sleep 600 & echo $! >>pids");
+        let successor = pids(&dir, 1)[0];
+        wait_for_end(group.leader, Instant::now() + KILL_LIMIT);
+        assert_eq!(ended_how(group.leader_status().unwrap()), "it exited with code 0");
+        assert!(group.watch().alive());
+        assert_eq!(group.members().iter().map(|process| process.pid).collect::<Vec<_>>(), [successor]);
+        assert_eq!(group.running(&fs::canonicalize("/usr/bin/sleep").unwrap()), Some(successor));
+        assert_eq!(group.kill(), 1);
+        assert!(gone(successor) && !group.watch().alive());
+    }
+
+    #[test]
+    fn one_that_left_the_group_is_known_by_its_work_directory() {
+        let (dir, mut group) = shell("setsid sh -c 'echo $$ >>pids; exec sleep 600' & wait");
+        let stray = pids(&dir, 1)[0];
+        assert!(group.members().iter().any(|process| process.pid == stray));
+        group.kill();
+        assert!(gone(stray));
+    }
+
+    #[test]
+    fn those_that_heed_a_signal_need_no_kill() {
+        let (dir, mut group) = shell("sleep 600 & echo $! >>pids; wait");
+        pids(&dir, 1);
+        group.signal_all(Signal::TERM);
+        assert!(block_on(group.ended_within(KILL_LIMIT)));
+        assert_eq!(group.kill(), 0);
+        assert_eq!(ended_how(group.leader_status().unwrap()), "it was ended by signal 15");
+    }
+
+    #[test]
+    fn those_that_ignore_a_signal_are_killed() {
+        let (dir, mut group) = shell("trap '' TERM; echo $$ >>pids; while :; do sleep 600; done");
+        let stubborn = pids(&dir, 1)[0];
+        group.signal_all(Signal::TERM);
+        assert!(!block_on(group.ended_within(Duration::from_millis(50))));
+        assert!(group.kill() >= 1);
+        assert!(gone(stubborn));
+    }
+}

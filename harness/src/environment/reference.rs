@@ -1,0 +1,312 @@
+//! Our own server: laid out in release folders, started, filled with users, and stopped.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal};
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
+    group::ended_how,
+    ports,
+    release::{BINARY, CURRENT},
+    settings, store,
+};
+use crate::plan::ReferencePlan;
+
+/// From the start of the process until it must be ready.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+/// Between two questions whether it is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(20);
+/// For minting the tokens of all users.
+const TOKENS_LIMIT: Duration = Duration::from_secs(60);
+/// For an orderly stop once the load is gone, asked for over the admin side and again by SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How much of the log goes into a message.
+const TAIL_BYTES_MAX: usize = 2_000;
+/// The server's log in the run's folder.
+const LOG: &str = "server.log";
+/// The server's working directory in the run's folder.
+const WORK_DIR: &str = "work";
+
+/// The reference server while it runs.
+#[derive(Debug)]
+pub struct Reference {
+    // First, so that the processes end before anything that they use is dropped.
+    group: Group,
+    control: Control,
+    releases: Releases,
+    serving: Release,
+    tokens: Vec<String>,
+    work_dir: PathBuf,
+    old: PathBuf,
+    new: PathBuf,
+    upgrade_time: Duration,
+}
+
+/// What was left of the server when it was stopped.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Orders and stock, or why they cannot be read.
+    pub stored: Result<Stored, Error>,
+    /// Processes that did not end by themselves; 0 is as it should be.
+    pub killed: usize,
+}
+
+impl Reference {
+    /// Lays out and starts the server; returns when it is ready and every user has a token.
+    pub(super) async fn start(plan: &ReferencePlan, folder: &Path, now: Timestamp) -> Result<Self, Error> {
+        let (old, new) = build::binaries(plan.old.as_deref(), plan.new.as_deref()).await?;
+        let work_dir = folder.join(WORK_DIR);
+        fs::create_dir_all(&work_dir).map_err(Error::file("create the folder", &work_dir))?;
+        // Absolute and without links, as /proc shows the paths of the server's processes.
+        let work_dir = work_dir.canonicalize().map_err(Error::file("resolve", &work_dir))?;
+        let mut releases = Releases::new(&work_dir, old.clone(), new.clone())?;
+        let serving = releases.lay_out(None)?;
+        releases.switch(serving.number)?;
+        let [api, admin] = ports::pick_two()?;
+        settings::write(&work_dir, plan, api, admin, now)?;
+
+        let log_path = folder.join(LOG);
+        let log = OpenOptions::new().create(true).append(true).open(&log_path);
+        let log = log.map_err(Error::file("open the server's log", &log_path))?;
+        let program = work_dir.join("releases").join(CURRENT).join(BINARY);
+        let arguments = ["serve", "-c", settings::SETTINGS].map(OsStr::new);
+        let group = Group::start(&program, &arguments, &work_dir, &log)?;
+        let control = Control { api, admin, token: String::new() };
+        // Each setting bounds a step of the upgrade.
+        let upgrade_time = Duration::from_millis(plan.upgrade.values().sum());
+        let mut reference =
+            Self { group, control, releases, serving, tokens: Vec::new(), work_dir, old, new, upgrade_time };
+        reference.become_ready(&log_path, READY_LIMIT).await?;
+        let token = reference.work_dir.join(settings::ADMIN_TOKEN);
+        let token = fs::read_to_string(&token).map_err(Error::file("read the admin token from", &token))?;
+        token.trim().clone_into(&mut reference.control.token);
+        reference.tokens = mint(&program, plan.users, &reference.work_dir).await?;
+        Ok(reference)
+    }
+
+    /// Address of the public side.
+    #[must_use]
+    pub fn api(&self) -> std::net::SocketAddr {
+        self.control.api
+    }
+
+    /// The admin side.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Bearer tokens, the one of user 1 first.
+    #[must_use]
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
+    /// Where the server works, with its settings.
+    #[must_use]
+    pub fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+
+    /// The binaries of the odd and of the even releases.
+    #[must_use]
+    pub fn binaries(&self) -> (&Path, &Path) {
+        (&self.old, &self.new)
+    }
+
+    /// How long the settings that the plan gives let an upgrade take.
+    #[must_use]
+    pub fn upgrade_time(&self) -> Duration {
+        self.upgrade_time
+    }
+
+    /// The release that serves, as far as the timeline knows.
+    #[must_use]
+    pub fn serving(&self) -> &Release {
+        &self.serving
+    }
+
+    /// The process that runs the serving release.
+    pub fn serving_pid(&mut self) -> Option<Pid> {
+        self.group.running(&self.serving.binary)
+    }
+
+    /// A handle for the question whether anything lives.
+    #[must_use]
+    pub fn watch(&self) -> GroupWatch {
+        self.group.watch()
+    }
+
+    /// Lays out the next release and points `current` at it, as a deployment does before it asks the
+    /// server to swap.
+    ///
+    /// # Errors
+    /// When its files cannot be written.
+    pub fn deploy(&mut self, binary: Option<&Path>) -> Result<Release, Error> {
+        let release = self.releases.lay_out(binary)?;
+        self.releases.switch(release.number)?;
+        Ok(release)
+    }
+
+    /// Notes that a deployed release serves now.
+    pub fn serves(&mut self, release: Release) {
+        self.serving = release;
+    }
+
+    /// Points `current` back at the release that serves, after a deployment that did not work.
+    ///
+    /// # Errors
+    /// When the link cannot be switched.
+    pub fn roll_back(&mut self) -> Result<(), Error> {
+        self.releases.switch(self.serving.number)
+    }
+
+    /// Stops every process, in order where it is heeded, and reads the store.
+    pub async fn stop(mut self) -> Stopped {
+        let drained = self.control.drain().await.is_ok() && self.group.ended_within(STOP_LIMIT).await;
+        if !drained {
+            self.group.signal_all(Signal::TERM);
+            self.group.ended_within(STOP_LIMIT).await;
+        }
+        let killed = self.group.kill();
+        let stored = store::read(&self.work_dir.join(settings::STORE));
+        if stored.is_ok() {
+            // The store is read and the binaries can be built again; what failed stays to be looked at.
+            let _left_behind: io::Result<()> = fs::remove_dir_all(&self.work_dir);
+        }
+        Stopped { stored, killed }
+    }
+
+    async fn become_ready(&mut self, log: &Path, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if self.control.ready().await {
+                return Ok(());
+            }
+            let how = match self.group.leader_status() {
+                Some(status) => Some(ended_how(status)),
+                None if Instant::now() >= deadline => {
+                    Some(format!("it was not after {} s (GET /health/ready)", limit.as_secs_f32()))
+                }
+                None => None,
+            };
+            if let Some(how) = how {
+                return Err(Error::NotReady { how, log: log.to_owned(), tail: tail(log) });
+            }
+            sleep(READY_INTERVAL).await;
+        }
+    }
+}
+
+/// Has the server mint one token per user.
+async fn mint(program: &Path, users: u32, work_dir: &Path) -> Result<Vec<String>, Error> {
+    let range = format!("1-{users}");
+    let arguments = ["token", "-c", settings::SETTINGS, "--users", &range];
+    let command = format!("{BINARY} {}", arguments.join(" "));
+    let failed = |how: String| Error::Tokens { command: command.clone(), how };
+    let minting = Command::new(program)
+        .args(arguments)
+        .current_dir(work_dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = match timeout(TOKENS_LIMIT, minting).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(source)) => return Err(Error::Run { command, source }),
+        Err(_) => return Err(failed(format!("was not done after {} s", TOKENS_LIMIT.as_secs()))),
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(failed(format!("ended with {}: {}", output.status, said.trim())));
+    }
+    let tokens: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    if tokens.len() != usize::try_from(users).unwrap_or(usize::MAX) {
+        return Err(failed(format!("printed {} tokens for {users} users", tokens.len())));
+    }
+    Ok(tokens)
+}
+
+/// The end of a text file, from the start of a line.
+fn tail(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = text.trim_end();
+    if text.len() <= TAIL_BYTES_MAX {
+        return if text.is_empty() { "(nothing)".to_owned() } else { text.to_owned() };
+    }
+    let start = text.ceil_char_boundary(text.len() - TAIL_BYTES_MAX);
+    let cut = &text[start..];
+    cut.split_once('\n').map_or(cut, |(_, whole)| whole).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::clock::RunClock;
+
+    /// Starts a shell script in the server's place.
+    fn start(script: &str, users: u32) -> (tempfile::TempDir, Result<Reference, Error>) {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let plan = ReferencePlan {
+            strategy: "handoff-live".to_owned(),
+            old: Some(program),
+            new: None,
+            users,
+            sale_events: 1,
+            stock: 1,
+            limit_per_user: 1,
+            upgrade: BTreeMap::new(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let now = RunClock::starting_in(Duration::ZERO).anchor();
+        let reference = runtime.block_on(Reference::start(&plan, dir.path(), now));
+        (dir, reference)
+    }
+
+    #[test]
+    fn a_server_that_exits_at_once_is_told_with_its_last_words() {
+        let (dir, reference) = start("echo 'no such key: [api].bnd' >&2; exit 2", 1);
+        let error = reference.unwrap_err().to_string();
+        let log = dir.path().join("server.log");
+        assert_eq!(
+            error,
+            format!(
+                "see the server ready: it exited with code 2; its log is {}, which ends with:\nno such key: [api].bnd",
+                log.display()
+            )
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_no_program_is_told() {
+        let (_dir, reference) = start("", 1);
+        assert!(matches!(reference, Err(Error::NotReady { .. })), "an empty script ends at once");
+    }
+
+    #[test]
+    fn a_long_log_is_cut_at_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(tail(&path), "(nothing)");
+        fs::write(&path, "é12345678\n".repeat(1_000)).unwrap();
+        let end = tail(&path);
+        assert!(end.len() <= TAIL_BYTES_MAX && end.lines().all(|line| line == "é12345678"), "{end}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Whole runs against our own server, built by the harness itself: swapped, refused, killed.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use harness::{
+    cli::RunOptions,
+    exit::ExitCode,
+    observe::{EventOutcome, Observations, RunDir},
+    plan::{
+        Action, Arrival, ConnectionMode, EventPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION, Plan,
+        ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+    },
+    run::run,
+};
+
+const MS: u64 = 1_000_000;
+
+fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
+    let request = |name: &str, op| RequestPlan { name: name.to_owned(), weight: 1, op };
+    let stream = |name: &str, connection| StreamPlan {
+        name: name.to_owned(),
+        connection,
+        rate: 100.0,
+        arrival: Arrival::Uniform,
+        requests: vec![request("list", Op::List), request("buy", Op::Buy), request("order", Op::Order)],
+    };
+    let event =
+        |(index, (at_ms, action))| EventPlan { id: format!("event-{index}"), at_ns: at_ms * MS, action };
+    Plan {
+        schema_version: PLAN_SCHEMA_VERSION,
+        scenario: "test/reference".to_owned(),
+        description: "our own server".to_owned(),
+        seed: 1,
+        target: TargetPlan::Reference(ReferencePlan {
+            strategy: "handoff-live".to_owned(),
+            old: None,
+            new: None,
+            users: 20,
+            sale_events: 2,
+            stock: 100_000,
+            limit_per_user: 100_000,
+            upgrade: BTreeMap::new(),
+        }),
+        load: LoadPlan {
+            duration_ns: duration_ms * MS,
+            warmup_ns: 0,
+            timeout_ns: 5_000 * MS,
+            // The machine that runs the tests may be busy: this is not about being on time.
+            slow_ns: 4_000 * MS,
+            in_flight_max: 1_000,
+            streams: vec![
+                stream("new", ConnectionMode::New),
+                stream("reused", ConnectionMode::Reused { connections: 4 }),
+            ],
+        },
+        events: events.into_iter().enumerate().map(event).collect(),
+        gates: vec![Gate::FailedMax(0), Gate::LatenessP99UsMax(4_000_000)],
+    }
+}
+
+fn run_in(folder: &Path, plan: &Plan) -> (ExitCode, Observations) {
+    let out = folder.join("run");
+    let options = RunOptions { out: Some(out.clone()), quiet: true, command: vec!["test".to_owned()] };
+    let code = run(plan, &options);
+    (code, RunDir::new(out).load().expect("the run must be readable"))
+}
+
+/// No process of this machine works in, or runs from, the folder of the run.
+fn assert_nothing_left(folder: &Path) {
+    let folder = folder.canonicalize().expect("the folder must exist");
+    for entry in fs::read_dir("/proc").expect("/proc must be readable").flatten() {
+        for link in ["exe", "cwd"] {
+            let path = fs::read_link(entry.path().join(link)).unwrap_or_default();
+            assert!(!path.starts_with(&folder), "{:?} is left: {link} is {path:?}", entry.file_name());
+        }
+    }
+}
+
+#[test]
+fn swaps_and_refused_binaries_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let garbage = dir.path().join("garbage");
+    fs::write(&garbage, "not a program").unwrap();
+    let upgrade = || Action::Upgrade { binary: None, expect_ok: true };
+    let broken = Action::Upgrade { binary: Some(garbage), expect_ok: false };
+    let missing = Action::Upgrade { binary: Some("/nowhere/seckill".into()), expect_ok: false };
+    let events = vec![(200, upgrade()), (700, missing), (1_000, broken), (1_300, upgrade())];
+    let (code, seen) = run_in(dir.path(), &plan(2_500, events));
+
+    let outcomes: Vec<_> = seen.events.iter().map(|event| (event.outcome, event.as_expected)).collect();
+    let (ok, failed) = ((EventOutcome::Ok, true), (EventOutcome::Failed, true));
+    assert_eq!(outcomes, [ok, failed, failed, ok], "{:#?}", seen.events);
+    assert_eq!(seen.attempts.iter().filter(|attempt| !attempt.ok()).count(), 0);
+    assert_eq!(code, ExitCode::Pass);
+    // Two swaps: the answers name three processes, and the orders of all of them are stored.
+    assert_eq!(seen.attempts.iter().map(|attempt| attempt.process).max(), Some(3));
+    assert!(seen.environment.store_read && !seen.orders.is_empty() && seen.stock.len() == 2);
+    assert_eq!(seen.events[3].detail["serving"]["version"], "5");
+    assert!(seen.events[3].detail["serving"]["pid"].is_u64());
+    assert!(dir.path().join("run/server.log").is_file() && !dir.path().join("run/work").exists());
+    assert_nothing_left(dir.path());
+}
+
+#[test]
+fn a_killed_server_is_its_own_fault_and_its_orders_are_still_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let kill = Action::Signal { signal: "KILL".to_owned(), pid_file: None };
+    let (code, seen) = run_in(dir.path(), &plan(1_500, vec![(500, kill)]));
+    assert_eq!(seen.events[0].outcome, EventOutcome::Ok, "{:?}", seen.events[0].detail);
+    assert!(seen.attempts.iter().any(|attempt| !attempt.ok()));
+    assert!(seen.environment.store_read && !seen.orders.is_empty());
+    assert_eq!(code, ExitCode::GateFailed);
+    assert_nothing_left(dir.path());
+}
