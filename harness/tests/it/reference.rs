@@ -1,6 +1,11 @@
 //! Whole runs against our own server, built by the harness itself: swapped, refused, killed.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use harness::{
     cli::RunOptions,
@@ -39,7 +44,8 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             sale_events: 2,
             stock: 100_000,
             limit_per_user: 100_000,
-            upgrade: BTreeMap::new(),
+            // Short, for the binary that never becomes ready.
+            upgrade: BTreeMap::from([("start_timeout_ms".to_owned(), 3_000)]),
         }),
         load: LoadPlan {
             duration_ns: duration_ms * MS,
@@ -76,28 +82,40 @@ fn assert_nothing_left(folder: &Path) {
     }
 }
 
+/// A file that is executable, whatever is in it.
+fn executable(path: PathBuf, content: &str) -> Option<PathBuf> {
+    fs::write(&path, content).expect("the file must be written");
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("its mode must be set");
+    Some(path)
+}
+
 #[test]
-fn swaps_and_refused_binaries_lose_nothing() {
+fn swaps_and_bad_binaries_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let garbage = dir.path().join("garbage");
-    fs::write(&garbage, "not a program").unwrap();
+    let at = |name: &str| dir.path().join(name);
     let upgrade = || Action::Upgrade { binary: None, expect_ok: true };
-    let broken = Action::Upgrade { binary: Some(garbage), expect_ok: false };
-    let missing = Action::Upgrade { binary: Some("/nowhere/seckill".into()), expect_ok: false };
-    let events = vec![(200, upgrade()), (700, missing), (1_000, broken), (1_300, upgrade())];
-    let (code, seen) = run_in(dir.path(), &plan(2_500, events));
+    let bad = |binary| Action::Upgrade { binary, expect_ok: false };
+    let events = vec![
+        (200, upgrade()),
+        (600, bad(Some(at("missing")))),
+        (700, bad(executable(at("garbage"), "not a program"))),
+        (800, bad(executable(at("exits"), "#!/bin/sh\nexit 3\n"))),
+        (900, bad(executable(at("hangs"), "#!/bin/sh\nexec sleep 600\n"))),
+        (4_200, upgrade()),
+    ];
+    let (code, seen) = run_in(dir.path(), &plan(5_500, events));
 
     let outcomes: Vec<_> = seen.events.iter().map(|event| (event.outcome, event.as_expected)).collect();
     let (ok, failed) = ((EventOutcome::Ok, true), (EventOutcome::Failed, true));
-    assert_eq!(outcomes, [ok, failed, failed, ok], "{:#?}", seen.events);
+    assert_eq!(outcomes, [ok, failed, failed, failed, failed, ok], "{:#?}", seen.events);
     assert_eq!(seen.attempts.iter().filter(|attempt| !attempt.ok()).count(), 0);
     assert_eq!(code, ExitCode::Pass);
     // Two swaps: the answers name three processes, and the orders of all of them are stored.
     assert_eq!(seen.attempts.iter().map(|attempt| attempt.process).max(), Some(3));
     assert!(seen.environment.store_read && !seen.orders.is_empty() && seen.stock.len() == 2);
-    assert_eq!(seen.events[3].detail["serving"]["version"], "5");
-    assert!(seen.events[3].detail["serving"]["pid"].is_u64());
-    assert!(dir.path().join("run/server.log").is_file() && !dir.path().join("run/work").exists());
+    let last = &seen.events[5].detail;
+    assert!(last["serving"]["version"] == "7" && last["serving"]["pid"].is_u64(), "{last}");
+    assert!(at("run/server.log").is_file() && !at("run/work").exists());
     assert_nothing_left(dir.path());
 }
 
