@@ -144,11 +144,10 @@ impl App {
 
     /// The answer to a request whose body is longer than `limits.body_bytes_max`.
     #[must_use]
-    pub fn too_large(&self) -> Response<Full<Bytes>> {
+    pub fn too_large(&self, side: Side) -> Response<Full<Bytes>> {
         let detail = format!("the body may have at most {} bytes", self.parts.config.limits.body_bytes_max);
         let reply = Problem::plain(StatusCode::PAYLOAD_TOO_LARGE, detail).into();
-        // Nothing on the admin side takes a body that somebody would make large.
-        self.finish(Side::Public, self.config_generation(), reply, false)
+        self.finish(side, self.config_generation(), reply, false)
     }
 
     /// The generation of the configuration that is served now.

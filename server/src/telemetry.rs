@@ -28,8 +28,6 @@ pub struct Metrics {
     pub connections_handed_over: Counter,
     /// Connections cut with a request in flight at the end of the drain time.
     pub connections_cut: Counter,
-    /// Connections refused because there were `limits.connections_max` already.
-    pub connections_refused: Counter,
     /// Connections open now.
     pub connections_open: Gauge,
     /// Answers of both sides by status; counted by [`crate::http::App`].
@@ -63,7 +61,6 @@ impl Metrics {
             connections_adopted: Counter::default(),
             connections_handed_over: Counter::default(),
             connections_cut: Counter::default(),
-            connections_refused: Counter::default(),
             connections_open: Gauge::default(),
             requests: Family::default(),
             upgrades: Family::default(),
@@ -85,7 +82,6 @@ impl Metrics {
             &metrics.connections_handed_over,
         );
         of("connections_cut", "Connections cut at the end of the drain time", &metrics.connections_cut);
-        of("connections_refused", "Connections over limits.connections_max", &metrics.connections_refused);
         metrics.register("connections_open", "Connections open now", metrics.connections_open.clone());
         metrics.register("requests", "Answers by side and status", metrics.requests.clone());
         metrics.register("upgrades", "Upgrades by outcome", metrics.upgrades.clone());

@@ -131,7 +131,7 @@ fn plan_shows_what_would_happen() {
 
     gate                 limit
     failed_max               0
-    lateness_p99_us_max   5000
+    lateness_p99_us_max   50000
     unsent_max               0
     ");
     assert_eq!((code, err.as_str()), (ExitCode::Pass, ""));

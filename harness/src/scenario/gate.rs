@@ -9,9 +9,10 @@ use super::event::Schedule;
 /// Strict by default: the claim under test is that nothing is lost. Attempts.
 const FAILED_MAX: u64 = 0;
 
-/// Generous for a machine of 2 shared cores, and still far below what is being measured: beyond it the
-/// generator's own delay may be taken for the target's. Microseconds.
-const LATENESS_P99_US_MAX: u64 = 5_000;
+/// A lost request is lost however late it was sent, so this may be generous to a busy machine of 2 cores;
+/// but it must stay well below `load.slow` (250 ms), or the generator's delay is taken for a brownout.
+/// A scenario that judges latency should set a limit of its own. Microseconds.
+const LATENESS_P99_US_MAX: u64 = 50_000;
 
 /// What was not sent cannot have failed, so nothing may be left out. Attempts.
 const UNSENT_MAX: u64 = 0;

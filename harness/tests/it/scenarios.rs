@@ -165,7 +165,7 @@ fn list_and_plan_of_the_repository() {
     events_failed_max         0
     closed_by_server_max      0
     hard_downtime_ms_max      0
-    lateness_p99_us_max    5000
+    lateness_p99_us_max    50000
     unsent_max                0
     ");
 }

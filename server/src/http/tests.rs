@@ -278,7 +278,7 @@ async fn without_a_store_clients_are_asked_to_come_back() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let fixture = Fixture::new();
-    Answer::read(fixture.app.too_large()).await.is_problem(413, "about:blank");
+    Answer::read(fixture.app.too_large(Side::Public)).await.is_problem(413, "about:blank");
 }
 
 #[tokio::test]

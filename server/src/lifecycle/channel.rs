@@ -177,6 +177,12 @@ impl ControlSocket {
         Ok(Self(UnixListener::from_std(socket.into())?))
     }
 
+    /// Removes what was bound at `path`, so that nobody waits there for an answer.
+    pub(super) fn remove(path: &Path) {
+        // Gone already is as good.
+        _ = unlink(path);
+    }
+
     /// Takes over the socket of the predecessor.
     ///
     /// # Errors

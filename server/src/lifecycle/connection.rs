@@ -318,7 +318,7 @@ async fn answer(
         Err(error) => {
             // The rest of the body is unread: this connection cannot be used again.
             let mut response = if error.is::<LengthLimitError>() {
-                shared.app.too_large()
+                shared.app.too_large(side)
             } else {
                 // The client broke off: nobody reads this.
                 Response::new(Full::default())

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     http::{App, Side},
     tasks::Tasks,
+    telemetry::Metrics,
 };
 
 /// What the connections do now; see [`connection`].
@@ -123,8 +124,17 @@ impl Drop for Asking {
 /// Takes the connection out of the count, also when its task panics.
 struct Counted(Arc<Shared>);
 
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.open.send_modify(|open| open.all += 1);
+        shared.app.metrics().connections_open.inc();
+        Self(Arc::clone(shared))
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.0.app.metrics().connections_open.dec();
         self.0.open.send_modify(|open| open.all -= 1);
     }
 }
@@ -162,17 +172,19 @@ impl Connections {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        self.shared.open.send_modify(|open| open.all += 1);
         let shared = Arc::clone(&self.shared);
+        let counted = Counted::new(&shared);
         drop(self.tasks.spawn(async move {
-            let counted = Counted(Arc::clone(&shared));
             let ended = &shared.ended;
             let mut next = Some((stream, front));
             while let Some((stream, front)) = next.take() {
                 match connection::serve(stream, front, side, Arc::clone(&shared)).await {
                     End::Finished => _ = ended.finished.fetch_add(1, Ordering::Relaxed),
                     End::Closed => _ = ended.closed.fetch_add(1, Ordering::Relaxed),
-                    End::Cut => _ = ended.cut.fetch_add(1, Ordering::Relaxed),
+                    End::Cut => {
+                        ended.cut.fetch_add(1, Ordering::Relaxed);
+                        shared.app.metrics().connections_cut.inc();
+                    }
                     End::Moved(parcel) => {
                         next = shared.give_away(parcel).map(|parcel| (parcel.stream, parcel.bytes));
                     }
@@ -180,6 +192,11 @@ impl Connections {
             }
             drop(counted);
         }));
+    }
+
+    /// The counters of the process.
+    pub(super) fn metrics(&self) -> &Metrics {
+        self.shared.app.metrics()
     }
 
     /// Waits until fewer than `limit` connections are open.

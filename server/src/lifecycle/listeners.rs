@@ -161,6 +161,7 @@ async fn accept(
         match socket.accept().await {
             Ok((stream, client)) => {
                 if let Some(stream) = diversion.pass(stream, client) {
+                    connections.metrics().connections_accepted.inc();
                     connections.serve(stream, Bytes::new(), side);
                 }
             }

@@ -28,13 +28,22 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Greetings that may wait for the loop.
 const GREETINGS_MAX: usize = 4;
 
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// A successor has everything.
+    Replaced,
+    /// It was told to.
+    Stopped,
+}
+
 /// Runs until the process is replaced, or told to stop and has stopped.
 pub(super) async fn run(
     life: &Arc<Life>,
     mut requests: mpsc::Receiver<ControlRequest>,
     predecessor: Option<Channel>,
     mut signals: Signals,
-) {
+) -> End {
     let tasks = Tasks::default();
     let mut inheritance: Option<Pin<Box<dyn Future<Output = ()> + Send>>> =
         predecessor.map(|channel| Box::pin(inherit(Arc::clone(life), channel)) as _);
@@ -66,7 +75,7 @@ pub(super) async fn run(
             replaced = over(&mut swap) => {
                 swap = None;
                 if replaced {
-                    return;
+                    return End::Replaced;
                 }
             }
             request = requests.recv(), if inheritance.is_none() => match request {
@@ -217,7 +226,7 @@ fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
 }
 
 /// An orderly stop: no new connections, the requests in flight are finished, the rest is cut in time.
-async fn stop(life: &Life, signals: &mut Signals) {
+async fn stop(life: &Life, signals: &mut Signals) -> End {
     life.phase(Phase::Draining);
     life.close_listeners().await;
     life.connections.direct(Directive::Close);
@@ -228,6 +237,7 @@ async fn stop(life: &Life, signals: &mut Signals) {
     }
     let ended = life.connections.ended();
     tracing::info!(finished = ended.finished, closed = ended.closed, cut = ended.cut, "drained");
+    End::Stopped
 }
 
 /// Compares the settings in use with the file, and tells what an upgrade or a restart would change.

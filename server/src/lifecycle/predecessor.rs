@@ -155,6 +155,7 @@ fn serve(received: Received, connections: &Arc<Connections>) -> Result<u64, Erro
     };
     rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(|error| Error::Socket(error.into()))?;
     let stream = tokio::net::TcpStream::from_std(socket.into()).map_err(Error::Socket)?;
+    connections.metrics().connections_adopted.inc();
     connections.serve(stream, Bytes::from(received.bytes), side);
     Ok(id)
 }

@@ -147,10 +147,14 @@ impl Prepared {
         } else if let Some(channel) = &predecessor {
             channel.send(&Message::Ready, &[], &[]).await?;
         }
-        main_loop::run(&life, requests, predecessor, signals).await;
+        let end = main_loop::run(&life, requests, predecessor, signals).await;
         life.phase(Phase::Stopped);
         store.close();
-        pid_file::remove(&life.config.global.pid);
+        if end == main_loop::End::Stopped {
+            // Nobody comes after us. A successor's files are left alone.
+            pid_file::remove(&life.config.global.pid);
+            ControlSocket::remove(&life.config.upgrade.socket);
+        }
         Ok(())
     }
 }

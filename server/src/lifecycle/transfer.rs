@@ -74,7 +74,9 @@ pub(super) async fn run(
         handed_over: 0,
         idle_moved: Duration::ZERO,
     };
-    match transfer.run(life, &mut parcels, until, limit).await {
+    let result = transfer.run(life, &mut parcels, until, limit).await;
+    life.connections.metrics().connections_handed_over.inc_by(transfer.handed_over.into());
+    match result {
         Ok(()) => Ok(Moved { handed_over: transfer.handed_over, idle_moved: transfer.idle_moved }),
         Err(error) => {
             transfer.take_back(life, &mut parcels);

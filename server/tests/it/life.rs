@@ -26,6 +26,7 @@ fn a_signal_ends_it_in_order() {
     let status = server.end();
     assert!(status.success(), "{status}");
     assert!(!server.path(".pid").exists());
+    assert!(!server.path(".seckill.sock").exists());
 }
 
 #[test]
