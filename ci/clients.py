@@ -230,7 +230,7 @@ def judge(server, clients):
     for client in clients:
         if client.keep and client.connections != 1:
             problems.append(f"{client.name} needed {client.connections} connections")
-        if client.processes != set(range(1, SWAPS + 2)):
+        if not client.error and client.processes != set(range(1, SWAPS + 2)):
             problems.append(f"{client.name} met {len(client.processes)} processes of {SWAPS + 1}")
     acknowledged = sorted(
         (order, client.user, 1, 1, key) for client in clients for key, order in client.orders.items()
