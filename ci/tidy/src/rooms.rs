@@ -80,6 +80,7 @@ const SERVER: House = House {
             "lifecycle",
             &["config", "tasks", "secrets", "state", "reload", "stores", "identity", "telemetry", "http"],
         ),
+        top("cli"),
     ],
 };
 
