@@ -1,0 +1,131 @@
+//! Who may use whom: the table that [`crate::imports`] and [`crate::purity`] hold the code to.
+//!
+//! A room is a module of the crate's root: `foo.rs` with everything under `foo/`. A row is changed together
+//! with ARCHITECTURE.md, and only when the new direction is meant: an import that has to be smuggled in is a
+//! sign that something stands in the wrong room.
+
+/// A crate with rooms.
+#[derive(Debug)]
+pub(crate) struct House {
+    /// Its folder at the root of the repository.
+    pub(crate) folder: &'static str,
+    pub(crate) rooms: &'static [Room],
+}
+
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) name: &'static str,
+    pub(crate) uses: Uses,
+    /// Without clock, input, output and tokio.
+    pub(crate) pure: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Uses {
+    Everything,
+    /// Whole rooms (`plan`) or single items of them (`lifecycle::Phase`).
+    Only(&'static [&'static str]),
+}
+
+const fn room(name: &'static str, uses: &'static [&'static str]) -> Room {
+    Room { name, uses: Uses::Only(uses), pure: false }
+}
+
+const fn pure(name: &'static str, uses: &'static [&'static str]) -> Room {
+    Room { name, uses: Uses::Only(uses), pure: true }
+}
+
+const fn top(name: &'static str) -> Room {
+    Room { name, uses: Uses::Everything, pure: false }
+}
+
+/// `main.rs` and `lib.rs` may use everything and have no row. `tomlcheck` and `tidy` are a room each.
+pub(crate) const HOUSES: &[House] = &[HARNESS, SERVER];
+
+const HARNESS: House = House {
+    folder: "harness",
+    rooms: &[
+        pure("plan", &[]),
+        room("exit", &[]),
+        room("clock", &[]),
+        pure("scenario", &["plan"]),
+        room("observe", &["plan", "clock"]),
+        room("environment", &["plan", "observe", "clock"]),
+        room("drive", &["plan", "environment", "observe", "clock"]),
+        pure("analyze", &["plan", "observe"]),
+        pure("verdict", &["plan", "observe", "analyze", "exit"]),
+        pure("report", &["plan", "observe", "analyze", "verdict", "exit"]),
+        top("run"),
+        top("cli"),
+    ],
+};
+
+const SERVER: House = House {
+    folder: "server",
+    rooms: &[
+        room("clock", &[]),
+        room("tasks", &[]),
+        room("config", &[]),
+        pure("seckill", &["lifecycle::ProcessGeneration"]),
+        pure("state", &["seckill"]),
+        room("secrets", &["config", "seckill"]),
+        // The only room that publishes a snapshot. The data plane must not reach it.
+        room("reload", &["clock", "config", "state"]),
+        room("stores", &["seckill", "state", "lifecycle::ProcessGeneration"]),
+        room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
+        room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
+        room("http", &["clock", "config", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"]),
+        // Starts everything in order, and so knows everybody.
+        room(
+            "lifecycle",
+            &["config", "tasks", "secrets", "state", "reload", "stores", "identity", "telemetry", "http"],
+        ),
+        top("cli"),
+    ],
+};
+
+/// What a pure room must not name: what waits, reads a clock, or touches the world outside.
+pub(crate) const IMPURE: &[&str] = &[
+    "tokio",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+];
+
+/// A place in a pure room where one of [`IMPURE`] is in order.
+#[derive(Debug)]
+pub(crate) struct Exception {
+    /// A file, or a room's folder and door (`harness/src/scenario`).
+    pub(crate) place: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        place: "harness/src/scenario/catalog.rs",
+        path: "std::fs",
+        reason: "lists and reads the scenario files; checking them gets the text",
+    },
+    Exception {
+        place: "harness/src/scenario/target.rs",
+        path: "std::net::IpAddr",
+        reason: "an address is a value; nothing is opened",
+    },
+];
+
+impl House {
+    /// The room of a file of this house, and the modules down to it; none for the root.
+    pub(crate) fn place<'f>(&self, file: &'f str) -> Option<Vec<&'f str>> {
+        let module = file.strip_prefix(self.folder)?.strip_prefix("/src/")?.strip_suffix(".rs")?;
+        (!matches!(module, "lib" | "main")).then(|| module.split('/').collect())
+    }
+
+    pub(crate) fn room(&self, name: &str) -> Option<&Room> {
+        self.rooms.iter().find(|room| room.name == name)
+    }
+}
