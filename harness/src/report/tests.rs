@@ -1,3 +1,5 @@
+//! The report has every field that was promised, and its schema is not stale.
+
 use serde_json::Value;
 
 use super::{Report, build, json};

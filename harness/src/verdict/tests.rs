@@ -1,3 +1,5 @@
+//! Each gate fails once, and a run that measured nothing never passes.
+
 use proptest::{
     collection::vec,
     prelude::{any, prop_assert, proptest},

@@ -1,3 +1,5 @@
+//! Availability and its bounds against known values.
+
 use super::Fraction;
 use crate::{
     analyze::{

@@ -1,3 +1,5 @@
+//! Windows of constructed logs whose outages are known.
+
 use super::{Downtime, Window, WindowKind};
 use crate::{
     analyze::{

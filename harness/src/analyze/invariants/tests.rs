@@ -1,3 +1,5 @@
+//! Each invariant violated once and caught.
+
 use super::{InvariantOutcome, check};
 use crate::{
     analyze::fixture::{Log, MS, NEW, REUSED, upgrade},

@@ -1,3 +1,5 @@
+//! The terminal report, as pictures of a pass and of a fail.
+
 use super::{Paint, WIDTH, render};
 use crate::{
     analyze::fixture::{Log, REUSED},
