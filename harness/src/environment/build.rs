@@ -79,7 +79,9 @@ impl BuildFolder {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // The folder of the dev profile is called debug.
         let profile = if self.profile == "debug" { "dev" } else { &self.profile };
-        let arguments = ["build", "--package", PACKAGE, "--bin", BINARY, "--profile", profile];
+        // With the whole workspace selected, the dependencies get the features that the harness was built
+        // with, and most of them need not be compiled a second time.
+        let arguments = ["build", "--workspace", "--bin", BINARY, "--profile", profile];
         let shown = format!("cargo {}", arguments.join(" "));
         let failed = |source: io::Error| Error::Run { command: shown.clone(), source };
         let status = Command::new(cargo)
