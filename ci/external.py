@@ -77,8 +77,9 @@ def judge_away(report, truth):
         problems.append("the bounds of the downtime do not hold the truth")
     if upper - lower > BOUNDS_WIDTH_MS_MAX:
         problems.append(f"the bounds are more than {BOUNDS_WIDTH_MS_MAX} ms apart")
-    if len(report["downtime"]["windows"]) == 0 or report["requests"]["failed_unattributed"] != 0:
-        problems.append("not all of the downtime is attributed to the event")
+    events = {window["event"] for window in report["downtime"]["windows"] if window["kind"] == "hard"}
+    if events != {report["events"][0]["id"]}:
+        problems.append(f"the downtime is attributed to {events} instead of the signal")
     return problems
 
 
