@@ -16,7 +16,7 @@
 use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     body::{Body, Incoming},
@@ -286,17 +286,16 @@ impl Service<Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let asks_upgrade = self.side == Side::Admin && request.uri().path() == "/upgrade";
-        self.ledger.begin(!request.body().is_end_stream(), asks_upgrade);
-        let asking = asks_upgrade.then(|| self.shared.asking());
+        // A stream of HTTP/2 can end in the middle of a body without harm to the connection.
+        let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+        let debt = self.ledger.begin(has_body);
         let (side, shared, ledger) = (self.side, Arc::clone(&self.shared), Arc::clone(&self.ledger));
         Box::pin(async move {
             let mut response = answer(side, &shared, &ledger, request).await;
             if matches!(*shared.directive.borrow(), Directive::LastAnswer { .. } | Directive::Close) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            drop(asking);
-            Ok(response.map(|body| Owed::new(body, ledger)))
+            Ok(response.map(|body| Owed::new(body, debt)))
         })
     }
 }
@@ -304,8 +303,8 @@ impl Service<Request<Incoming>> for Api {
 /// Reads the whole request, so that nothing of it is left on the connection, and has it answered.
 async fn answer(
     side: Side,
-    shared: &Shared,
-    ledger: &Ledger,
+    shared: &Arc<Shared>,
+    ledger: &Arc<Ledger>,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
@@ -313,6 +312,8 @@ async fn answer(
     match limited.collect().await {
         Ok(body) => {
             ledger.body_read();
+            let asks_upgrade = side == Side::Admin && head.uri.path() == "/upgrade";
+            let _asking = asks_upgrade.then(|| shared.asking(ledger));
             shared.app.answer(side, Request::from_parts(head, body.to_bytes())).await
         }
         Err(error) => {

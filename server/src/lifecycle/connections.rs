@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     ConnectionCounts,
     connection::{self, End},
-    gate::Latch,
+    gate::{Latch, Ledger},
 };
 use crate::{
     http::{App, Side},
@@ -90,10 +90,12 @@ struct Ended {
 }
 
 impl Shared {
-    /// Counts a request that waits for the outcome of the upgrade, until the value is dropped.
-    pub(super) fn asking(self: &Arc<Self>) -> Asking {
-        self.open.send_modify(|open| open.asking += 1);
-        Asking(Arc::clone(self))
+    /// Counts a connection that waits for the outcome of the upgrade, until the value is dropped.
+    pub(super) fn asking(self: &Arc<Self>, ledger: &Arc<Ledger>) -> Asking {
+        if ledger.ask() {
+            self.open.send_modify(|open| open.asking += 1);
+        }
+        Asking(Arc::clone(self), Arc::clone(ledger))
     }
 
     /// Lets a connection leave, or gives it back if the successor failed in the meantime.
@@ -113,11 +115,13 @@ impl Shared {
 
 /// See [`Shared::asking`].
 #[derive(Debug)]
-pub(super) struct Asking(Arc<Shared>);
+pub(super) struct Asking(Arc<Shared>, Arc<Ledger>);
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        self.0.open.send_modify(|open| open.asking -= 1);
+        if self.1.told() {
+            self.0.open.send_modify(|open| open.asking -= 1);
+        }
     }
 }
 
@@ -219,6 +223,8 @@ impl Connections {
         if timeout(limit, open.wait_for(|open| open.all <= open.asking)).await.is_err() {
             self.shared.cut.send_replace(Cut::Others);
             _ = open.wait_for(|open| open.all <= open.asking).await;
+            // Who is left may read the outcome in peace.
+            self.shared.cut.send_replace(Cut::None);
         }
     }
 

@@ -11,8 +11,8 @@
 //!   latch: once it is closed no connection begins another request, noticed or not;
 //! - [`Owed`]: a response body that tells the ledger when hyper has taken its last byte.
 //!
-//! Invariant: [`Ledger::at_boundary`] is true only if hyper's write buffer is empty and no request is in
-//! flight. hyper calls `poll_flush` of the socket only after its own buffer is written out
+//! Invariant: [`Ledger::at_boundary`] is true only if hyper's write buffer is empty, no request is in
+//! flight, and none of an answered request's body is still to come. hyper calls `poll_flush` of the socket only after its own buffer is written out
 //! (`proto/h1/io.rs`), and drops the response body only after its last frame is in that buffer.
 
 use std::{
@@ -20,7 +20,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll},
 };
@@ -31,31 +31,29 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Nothing is owed: the connection is idle.
-const IDLE: u8 = 0;
-/// A request has been parsed and its answer is not complete.
-const IN_FLIGHT: u8 = 1;
-/// The answer is complete in hyper's write buffer, but not flushed.
-const BUFFERED: u8 = 2;
-
 /// What one connection owes its client.
 ///
-/// All parts of a connection run in one task, so the atomics only make it `Sync`; relaxed order is enough.
+/// The parts of an HTTP/1.1 connection run in one task; HTTP/2 has a task for each stream, and is only
+/// counted here, so relaxed order is enough.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    debt: AtomicU8,
-    /// The body of the request in flight has not been read to its end.
+    /// Requests that have been parsed and whose answer is not complete; at most one on HTTP/1.1.
+    in_flight: AtomicU32,
+    /// There is something in hyper's write buffer that is not flushed.
+    unflushed: AtomicBool,
+    /// A request's body has not been read to its end. It stays so when the body is refused: what follows on
+    /// the connection is no request.
     body_open: AtomicBool,
-    /// The request in flight waits for the outcome of the upgrade that is going on.
-    asks_upgrade: AtomicBool,
+    /// Requests in flight that wait for the outcome of the upgrade that is going on.
+    asking: AtomicU32,
 }
 
 impl Ledger {
-    /// A request was parsed; `has_body`: its body is still to be read.
-    pub(super) fn begin(&self, has_body: bool, asks_upgrade: bool) {
-        self.debt.store(IN_FLIGHT, Ordering::Relaxed);
+    /// A request was parsed; `has_body`: its body is still to be read from this connection.
+    pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> Debt {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.body_open.store(has_body, Ordering::Relaxed);
-        self.asks_upgrade.store(asks_upgrade, Ordering::Relaxed);
+        Debt(Arc::clone(self))
     }
 
     /// The request's body was read to its end.
@@ -63,22 +61,37 @@ impl Ledger {
         self.body_open.store(false, Ordering::Relaxed);
     }
 
-    fn answered(&self) {
-        self.debt.store(BUFFERED, Ordering::Relaxed);
-    }
-
-    fn flushed(&self) {
-        let _other_debt = self.debt.compare_exchange(BUFFERED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
     /// The connection may leave: everything parsed is answered and everything answered is on the wire.
     pub(super) fn at_boundary(&self) -> bool {
-        self.debt.load(Ordering::Relaxed) == IDLE
+        self.in_flight.load(Ordering::Relaxed) == 0
+            && !self.unflushed.load(Ordering::Relaxed)
+            && !self.body_open.load(Ordering::Relaxed)
+    }
+
+    /// A request begins to wait for the outcome of an upgrade. `true`: it is the only one.
+    pub(super) fn ask(&self) -> bool {
+        self.asking.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// It waits no longer. `true`: it was the last one.
+    pub(super) fn told(&self) -> bool {
+        self.asking.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
     /// The connection cannot leave before the upgrade is over, because its client waits for the outcome.
     pub(super) fn asks_upgrade(&self) -> bool {
-        self.debt.load(Ordering::Relaxed) != IDLE && self.asks_upgrade.load(Ordering::Relaxed)
+        self.asking.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// A request in flight. Dropped, its answer is complete, or nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct Debt(Arc<Ledger>);
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        self.0.unflushed.store(true, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -138,13 +151,14 @@ impl Read for Gate {
 
 impl Write for Gate {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.ledger.unflushed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.ledger.flushed();
+            self.ledger.unflushed.store(false, Ordering::Relaxed);
         }
         flushed
     }
@@ -162,20 +176,21 @@ impl Write for Gate {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.ledger.unflushed.store(true, Ordering::Relaxed);
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }
 
-/// A response body that settles the ledger when it is dropped, which hyper does once it has the last byte.
+/// A response body with its debt, which hyper drops once it has the last byte.
 #[derive(Debug)]
 pub(super) struct Owed<B> {
     body: B,
-    ledger: Arc<Ledger>,
+    _debt: Debt,
 }
 
 impl<B> Owed<B> {
-    pub(super) fn new(body: B, ledger: Arc<Ledger>) -> Self {
-        Self { body, ledger }
+    pub(super) fn new(body: B, debt: Debt) -> Self {
+        Self { body, _debt: debt }
     }
 }
 
@@ -196,11 +211,5 @@ impl<B: Body + Unpin> Body for Owed<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Owed<B> {
-    fn drop(&mut self) {
-        self.ledger.answered();
     }
 }

@@ -66,8 +66,23 @@ impl Client {
         self.answer()
     }
 
+    /// Tells the server that nothing more will be sent.
+    pub(crate) fn end_sending(&mut self) {
+        self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// The next answer on the connection; an end of the connection is an error.
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = self.head_only()?;
+        let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        answer.body = String::from_utf8(body).unwrap();
+        Ok(answer)
+    }
+
+    /// The next answer on the connection, to a request that asked for no body.
+    pub(crate) fn head_only(&mut self) -> io::Result<Answer> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|word| word.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status in {status_line:?}")))?;
@@ -77,10 +92,7 @@ impl Client {
             let Some((key, value)) = line.split_once(':') else { break };
             headers.push((key.to_lowercase(), value.trim().to_owned()));
         }
-        let length = headers.iter().find(|(key, _)| key == "content-length");
-        let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
-        self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, headers, body: String::from_utf8(body).unwrap() })
+        Ok(Answer { status, headers, body: String::new() })
     }
 
     /// The connection was ended by the server, in order or not.

@@ -8,6 +8,7 @@
 
 mod cli;
 mod client;
+mod edges;
 mod failures;
 mod handover;
 mod life;

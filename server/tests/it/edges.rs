@@ -1,0 +1,126 @@
+//! Connections and requests at the edges of HTTP, while the process changes and while it does not.
+
+use std::thread;
+
+use crate::{
+    client::Client,
+    server::Server,
+};
+
+const POST: &str = "POST /orders HTTP/1.1\r\nhost: test\r\n";
+
+/// A request that is in flight: its head and a part of its body have been read.
+fn stuck(server: &Server, head: &str, part: &str) -> Client {
+    let mut client = Client::connect(server.public);
+    client.send(&format!("{head}\r\n{part}"));
+    // The server has read it once it has handled something that came after it.
+    Client::connect(server.public).get("/event/list");
+    client
+}
+
+#[test]
+fn the_rest_of_a_refused_body_is_never_taken_for_a_request() {
+    let server = Server::start("handoff-live");
+    let mut large = stuck(&server, &format!("{POST}content-length: 1000000\r\n"), "01234");
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade());
+        server.until_process(2);
+        large.send(&"x".repeat(17_000));
+        let answer = large.answer().unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+        // It may be closed already.
+        _ = large.try_send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+        assert!(large.is_ended());
+        assert_eq!(upgrade.join().unwrap()["connections"]["cut"], 0);
+    });
+}
+
+#[test]
+fn chunks_trailers_and_expectations_survive_a_handover() {
+    let server = Server::start("handoff-live");
+    let mut chunked =
+        stuck(&server, &format!("{POST}transfer-encoding: chunked\r\ntrailer: x-sum\r\n"), "5\r\n01234\r\n");
+    let mut expects = Client::connect(server.public);
+    expects.send(&format!("{POST}expect: 100-continue\r\ncontent-length: 5\r\n\r\n"));
+    assert_eq!(expects.answer().unwrap().status, 100);
+    let mut half_closed = Client::connect(server.public);
+    half_closed.send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+    half_closed.end_sending();
+    let mut upgrades = Client::connect(server.public);
+    upgrades
+        .send("GET /event/list HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade());
+        server.until_process(2);
+        chunked.send("3\r\n567\r\n");
+        chunked.send("0\r\nx-sum: 1\r\n\r\nHEAD /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+        expects.send("01234");
+        for client in [&mut chunked, &mut expects] {
+            let answer = client.answer().unwrap();
+            assert_eq!((answer.status, answer.process(), answer.header("connection")), (401, 1, None));
+        }
+        assert_eq!(upgrade.join().unwrap()["connections"]["cut"], 0);
+    });
+    assert_eq!(chunked.head_only().unwrap().status, 200);
+    assert_eq!(chunked.get("/event/list").process(), 2);
+    assert_eq!(expects.get("/event/list").process(), 2);
+    assert_eq!(half_closed.answer().unwrap().status, 200);
+    assert!(half_closed.is_ended());
+    assert_eq!(upgrades.answer().unwrap().status, 200);
+    assert_eq!(upgrades.get("/event/list").process(), 2);
+}
+
+#[test]
+fn a_half_sent_request_for_an_upgrade_is_cut_and_counted_like_any_other() {
+    let server = Server::start_with("handoff-live", "drain_ms = 200");
+    let mut half = Client::connect(server.admin);
+    half.send("POST /upgrade HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
+    assert_eq!(Client::connect(server.admin).get("/version").process(), 1);
+    let report = server.upgrade();
+    assert_eq!(report["connections"]["cut"], 1, "{report}");
+}
+
+#[test]
+fn a_stream_of_http2_in_flight_at_the_end_of_the_drain_time_is_counted_as_cut() {
+    let server = Server::start_with("handoff-live", "drain_ms = 200");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.public).await.unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut requests, connection) =
+            hyper::client::conn::http2::handshake::<_, _, Unfinished>(executor, io).await.unwrap();
+        let mut others = tokio::task::JoinSet::new();
+        drop(others.spawn(connection));
+        let uri = |path: &str| format!("http://{}{path}", server.public);
+        let stuck = http::Request::post(uri("/orders")).body(Unfinished { ends: false }).unwrap();
+        let in_flight = requests.send_request(stuck);
+        drop(others.spawn(async { in_flight.await.map(drop) }));
+        // Its answer is complete while the other stream is in flight.
+        let whole = http::Request::get(uri("/event/list")).body(Unfinished { ends: true }).unwrap();
+        assert_eq!(requests.send_request(whole).await.unwrap().status(), 200);
+        tokio::task::spawn_blocking(move || server.upgrade()).await.unwrap()
+    });
+    assert_eq!((&report["connections"]["cut"], &report["connections"]["closed"]), (&1.into(), &0.into()));
+}
+
+/// A body without a byte, and perhaps without an end.
+struct Unfinished {
+    ends: bool,
+}
+
+impl http_body::Body for Unfinished {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        if self.ends { std::task::Poll::Ready(None) } else { std::task::Poll::Pending }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ends
+    }
+}
