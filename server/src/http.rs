@@ -150,6 +150,14 @@ impl App {
         self.finish(side, self.config_generation(), reply, false)
     }
 
+    /// The answer to a request whose body is not what its head promised.
+    #[must_use]
+    pub fn unreadable(&self, side: Side, error: &dyn fmt::Display) -> Response<Full<Bytes>> {
+        let reply =
+            Problem::plain(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")).into();
+        self.finish(side, self.config_generation(), reply, false)
+    }
+
     /// The generation of the configuration that is served now.
     #[must_use]
     pub fn config_generation(&self) -> Generation {

@@ -321,8 +321,7 @@ async fn answer(
             let mut response = if error.is::<LengthLimitError>() {
                 shared.app.too_large(side)
             } else {
-                // The client broke off: nobody reads this.
-                Response::new(Full::default())
+                shared.app.unreadable(side, &*error)
             };
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response

@@ -36,6 +36,17 @@ fn the_rest_of_a_refused_body_is_never_taken_for_a_request() {
 }
 
 #[test]
+fn a_body_that_cannot_be_read_is_a_bad_request() {
+    let server = Server::start("handoff-live");
+    let mut client = Client::connect(server.public);
+    client.send(&format!("{POST}transfer-encoding: chunked\r\n\r\nno number\r\n"));
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status, answer.process()), (400, 1));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(client.is_ended());
+}
+
+#[test]
 fn chunks_trailers_and_expectations_survive_a_handover() {
     let server = Server::start("handoff-live");
     let mut chunked =
