@@ -161,7 +161,8 @@ async fn serve_http1(
             Directive::LastAnswer { grace: limit } => grace.start(limit),
             Directive::Close => close_in_order(&mut connection, ledger, &mut closing),
         }
-        let ended = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+        // Polled as a future it also flushes its last answer before it is over.
+        let ended = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending if moving && ledger.at_boundary() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
@@ -176,8 +177,11 @@ async fn serve_http1(
                         let bytes = joined(parts.read_buf, &front);
                         End::Moved(Parcel { side, stream, bytes, idle })
                     }
-                    Some(Ok(())) => { linger(stream).await; if closing { End::Closed } else { End::Finished } }
-                    Some(Err(_)) => End::Finished,
+                    Some(over) => {
+                        // An error may be a bad request that has been answered.
+                        linger(stream).await;
+                        if closing && over.is_ok() { End::Closed } else { End::Finished }
+                    }
                 };
             }
             changed = directive.changed() => if changed.is_err() {

@@ -1,6 +1,6 @@
 //! Connections and requests at the edges of HTTP, while the process changes and while it does not.
 
-use std::thread;
+use std::{io::ErrorKind, thread};
 
 use crate::{
     client::Client,
@@ -44,6 +44,16 @@ fn a_body_that_cannot_be_read_is_a_bad_request() {
     assert_eq!((answer.status, answer.process()), (400, 1));
     assert_eq!(answer.header("connection"), Some("close"));
     assert!(client.is_ended());
+}
+
+#[test]
+fn an_answer_to_what_is_no_request_is_not_destroyed_by_the_close() {
+    let server = Server::start("handoff-live");
+    let mut client = Client::connect(server.public);
+    // More than the server reads of a head, so that some of it is unread when it closes.
+    _ = client.try_send(&format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(400_000)));
+    assert_eq!(client.answer().unwrap().status, 431);
+    assert_eq!(client.answer().unwrap_err().kind(), ErrorKind::UnexpectedEof, "no reset");
 }
 
 #[test]
