@@ -7,13 +7,17 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{net::TcpStream, sync::oneshot, time::sleep};
+use tokio::{
+    net::TcpStream,
+    sync::{oneshot, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Connections;
@@ -85,7 +89,7 @@ impl AsFd for Listener {
 
 /// Where an accepted connection of a known client goes instead of being served.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Diversion(Arc<Mutex<Option<Expected>>>);
+pub(super) struct Diversion(watch::Sender<Option<Expected>>);
 
 #[derive(Debug)]
 struct Expected {
@@ -97,14 +101,27 @@ impl Diversion {
     /// The next connection that comes from `client` is given out here.
     pub(super) fn expect(&self, client: SocketAddr) -> oneshot::Receiver<TcpStream> {
         let (taker, receiver) = oneshot::channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Expected { client, taker });
+        self.0.send_replace(Some(Expected { client, taker }));
         receiver
+    }
+
+    /// Waits until somebody waits for a connection.
+    async fn wanted(&self) {
+        let is_wanted = |expected: &Option<Expected>| {
+            expected.as_ref().is_some_and(|expected| !expected.taker.is_closed())
+        };
+        // The sender is ours, so the wait cannot fail.
+        _ = self.0.subscribe().wait_for(is_wanted).await;
     }
 
     /// Gives the stream back unless it is the expected one.
     fn pass(&self, stream: TcpStream, client: SocketAddr) -> Option<TcpStream> {
-        let mut expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match expected.take_if(|expected| expected.client == client) {
+        let mut met = None;
+        self.0.send_if_modified(|expected| {
+            met = expected.take_if(|expected| expected.client == client);
+            met.is_some()
+        });
+        match met {
             Some(Expected { taker, .. }) => taker.send(stream).err(),
             None => Some(stream),
         }
@@ -119,7 +136,8 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// Starts to accept from every listener.
+    /// Starts to accept from every listener. `connections_max` is no limit for the admin side, which has to
+    /// be reached when clients use the public one up.
     ///
     /// # Errors
     /// When a descriptor cannot be duplicated or registered, that is, when there are none left.
@@ -157,7 +175,14 @@ async fn accept(
     diversion: Diversion,
 ) {
     loop {
-        connections.below(connections_max).await;
+        if side == Side::Public {
+            // A full server can still be upgraded: the way to the probe's connection leads through those
+            // that wait before it.
+            tokio::select! {
+                () = connections.below(connections_max) => {}
+                () = diversion.wanted() => {}
+            }
+        }
         match socket.accept().await {
             Ok((stream, client)) => {
                 if let Some(stream) = diversion.pass(stream, client) {

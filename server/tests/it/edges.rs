@@ -92,6 +92,23 @@ fn chunks_trailers_and_expectations_survive_a_handover() {
 }
 
 #[test]
+fn a_full_server_can_be_upgraded() {
+    let server = Server::start_with("handoff-live", "start_timeout_ms = 3000\n[limits]\nconnections_max = 3");
+    let mut idle: Vec<Client> = (0..3).map(|_| Client::connect(server.public)).collect();
+    for client in &mut idle {
+        assert_eq!(client.get("/event/list").process(), 1);
+    }
+    let mut waiting = Client::connect(server.public);
+    let report = server.upgrade();
+    assert_eq!(report["connections"]["cut"], 0);
+    for client in &mut idle {
+        assert_eq!(client.get("/event/list").process(), 2);
+    }
+    drop(idle);
+    assert_eq!(waiting.get("/event/list").process(), 2);
+}
+
+#[test]
 fn a_half_sent_request_for_an_upgrade_is_cut_and_counted_like_any_other() {
     let server = Server::start_with("handoff-live", "drain_ms = 200");
     let mut half = Client::connect(server.admin);
