@@ -218,12 +218,14 @@ fn upgrade(
         Ok(body) => body,
         Err(error) => return fail(errors, format_args!("use the path {}: {error}", binary.display())),
     };
-    // Each of the steps is bounded by one of these; the server gives up before we do.
-    let steps = [config.upgrade.start_timeout, config.upgrade.probation, config.upgrade.drain];
-    let answer = match client::ask(config, Method::POST, "/upgrade", body, steps.iter().sum()) {
-        Ok(answer) => answer,
-        Err(error) => return unreachable(errors, &error),
-    };
+    // The new process may take the first of these to start, to load, to answer, and to answer again; the
+    // server gives up before we do.
+    let config::UpgradeSettings { start_timeout, probation, drain, .. } = config.upgrade;
+    let answer =
+        match client::ask(config, Method::POST, "/upgrade", body, start_timeout * 4 + probation + drain) {
+            Ok(answer) => answer,
+            Err(error) => return unreachable(errors, &error),
+        };
     match (json, serde_json::from_slice::<UpgradeReport>(&answer.body)) {
         (true, _) => writeln!(out, "{}", answer.text())?,
         (false, Ok(report)) => write!(out, "{}", render::upgrade(&report))?,

@@ -109,6 +109,13 @@ fn a_full_server_can_be_upgraded() {
 }
 
 #[test]
+fn a_probation_longer_than_a_start_may_take() {
+    let server = Server::start_with("handoff-live", "start_timeout_ms = 2000\nprobation_ms = 2100");
+    server.upgrade();
+    server.until_process(2);
+}
+
+#[test]
 fn a_half_sent_request_for_an_upgrade_is_cut_and_counted_like_any_other() {
     let server = Server::start_with("handoff-live", "drain_ms = 200");
     let mut half = Client::connect(server.admin);

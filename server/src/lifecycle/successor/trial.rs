@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant as Deadline, timeout_at};
 
 use super::{Swap, ended};
 use crate::{
@@ -100,6 +100,7 @@ impl Swap {
             gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
             () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
         }
+        let deadline = Deadline::now() + self.life.config.upgrade.start_timeout;
         match timeout_at(deadline, probe.ask(expected)).await {
             Ok(Ok(())) => {}
             Ok(Err(detail)) => return Err(self.probe_failed("probation", detail).await),
