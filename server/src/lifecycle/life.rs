@@ -15,6 +15,7 @@ use super::{
     connections::{Connections, Directive, Parcel},
     listeners::{Accepting, Diversion, Listener},
     message::{Message, Welcome},
+    pid_file,
 };
 use crate::{
     config::{Config, Strategy},
@@ -99,14 +100,24 @@ impl Life {
         self.listeners().clear();
     }
 
-    /// Serves on after a swap that failed.
-    pub(super) fn serve_again(&self) -> io::Result<()> {
+    /// Serves on after a swap that failed; `back` are connections that the successor did not take.
+    pub(super) async fn serve_again(&self, back: Vec<Parcel>) -> io::Result<()> {
+        self.connections.direct(Directive::Serve);
+        // Under this directive no connection gives itself away any more.
+        let mut parcels = self.parcels.lock().await;
+        let unsent = std::iter::from_fn(|| parcels.try_recv().ok());
+        for Parcel { stream, bytes, side, .. } in back.into_iter().chain(unsent) {
+            self.connections.serve(stream, bytes, side);
+        }
         // A successor that could still accept is gone by now, so a fresh bind cannot meet it.
         if self.listeners().is_empty() {
             *self.listeners() = bind(&self.config, self.config.upgrade.strategy, Vec::new())?;
         }
         self.accept()?;
-        self.connections.direct(Directive::Serve);
+        // A successor that had begun to serve has put its number there.
+        if let Err(error) = pid_file::write(&self.config.global.pid) {
+            tracing::error!(%error, "the pid file cannot be written");
+        }
         self.committed.send_replace(false);
         if !self.is_ready() {
             self.phase(Phase::Ready);

@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
 
 use super::{
-    channel::{self, Channel, ControlSocket, Received},
+    channel::{self, Channel, ControlSocket},
     connections::Connections,
     listeners::Listener,
     message::{Hello, Message, PROTOCOL, Welcome},
@@ -130,12 +130,15 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
             Err(error) => return Err(error.into()),
         };
         match received.message {
-            Message::Connection { .. } => {
-                let through = serve(received, connections)?;
+            Message::Connection { id: through, side } => {
+                let (stream, bytes) = unpack(received.bytes, received.descriptors)?;
+                // Said before the first byte is read: what the old process takes back is untouched.
                 match channel.send(&Message::Adopted { through }, &[], &[]).await {
                     Ok(()) | Err(channel::Error::Gone) => {}
                     Err(error) => return Err(error.into()),
                 }
+                connections.metrics().connections_adopted.inc();
+                connections.serve(stream, bytes, side);
             }
             Message::Commit => return Ok(Turn::Commit),
             Message::Done => return Ok(Turn::Done),
@@ -145,17 +148,12 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
     }
 }
 
-/// Serves one connection that has arrived; returns its number.
-fn serve(received: Received, connections: &Arc<Connections>) -> Result<u64, Error> {
-    let Message::Connection { id, side } = received.message else {
-        return Err(Error::Protocol("a connection was expected".to_owned()));
-    };
-    let Some(socket) = received.descriptors.into_iter().next() else {
-        return Err(Error::Protocol(format!("connection {id} came without its socket")));
+/// A connection that has arrived, and what was read of it.
+fn unpack(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(TcpStream, Bytes), Error> {
+    let Some(socket) = descriptors.into_iter().next() else {
+        return Err(Error::Protocol("a connection came without its socket".to_owned()));
     };
     rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(|error| Error::Socket(error.into()))?;
-    let stream = tokio::net::TcpStream::from_std(socket.into()).map_err(Error::Socket)?;
-    connections.metrics().connections_adopted.inc();
-    connections.serve(stream, Bytes::from(received.bytes), side);
-    Ok(id)
+    let stream = TcpStream::from_std(socket.into()).map_err(Error::Socket)?;
+    Ok((stream, Bytes::from(bytes)))
 }

@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     ConnectionCounts, Phase, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport,
     channel::{self, Channel},
-    connections::Directive,
+    connections::{Directive, Parcel},
     life::Life,
     message::{Hello, Message},
     newcomer::Newcomer,
@@ -37,6 +37,9 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the clients that asked for the upgrade may take to read the outcome.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a process that failed may take to make room for its refusal.
+const REFUSAL: Duration = Duration::from_millis(100);
 
 /// Who wants this process replaced.
 #[derive(Debug)]
@@ -71,6 +74,8 @@ pub(super) struct Swap {
     ended_before: ConnectionCounts,
     newcomer: Option<Newcomer>,
     channel: Option<Channel>,
+    /// Connections that the new process was sent and has not acknowledged.
+    back: Vec<Parcel>,
 }
 
 impl Swap {
@@ -89,6 +94,7 @@ impl Swap {
             ended_before: life.connections.ended(),
             newcomer: None,
             channel: None,
+            back: Vec::new(),
             life,
         }
     }
@@ -188,21 +194,16 @@ impl Swap {
         let Some(channel) = self.channel.clone() else {
             return Err(self.error("transfer", "protocol", "nobody greeted".to_owned()));
         };
-        let newcomer = self.newcomer.as_mut();
-        let moving = transfer::run(&self.life, &channel, until, limit);
-        let result = tokio::select! {
-            biased;
-            result = moving => result,
-            detail = ended(newcomer) => Err(transfer::Failure { detail, handed_over: 0 }),
-        };
-        match result {
+        // If the new process ends, its end of the channel tells.
+        match transfer::run(&self.life, &channel, until, limit).await {
             Ok(moved) => {
                 self.handed_over += moved.handed_over;
                 Ok(moved)
             }
             Err(failure) => {
                 self.handed_over += failure.handed_over;
-                Err(self.error("transfer", "died", failure.detail))
+                self.back = failure.back;
+                Err(self.transfer_failed(failure.error).await)
             }
         }
     }
@@ -258,7 +259,7 @@ impl Swap {
         if let Some(newcomer) = self.newcomer.take() {
             error.stderr = newcomer.end().await;
         }
-        if let Err(cause) = self.life.serve_again() {
+        if let Err(cause) = self.life.serve_again(std::mem::take(&mut self.back)).await {
             error.detail = format!("{}; and this process cannot serve again: {cause}", error.detail);
         }
         error
@@ -286,8 +287,9 @@ impl Swap {
 
     async fn refuse(&self, reason: &str) {
         if let Some(channel) = &self.channel {
-            // It may be dead, which is just as well.
-            _ = channel.send(&Message::Refuse { reason: reason.to_owned() }, &[], &[]).await;
+            let refusal = Message::Refuse { reason: reason.to_owned() };
+            // It may be dead, or stopped and its socket full, which is just as well.
+            _ = timeout(REFUSAL, channel.send(&refusal, &[], &[])).await;
         }
     }
 

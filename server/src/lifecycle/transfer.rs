@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{
     channel::{self, Channel},
-    connections::{Directive, Parcel},
+    connections::Parcel,
     life::Life,
     message::Message,
 };
@@ -42,10 +42,12 @@ pub(super) struct Moved {
     pub(super) idle_moved: Duration,
 }
 
-/// The successor failed in the middle. What it had not acknowledged is served here again.
+/// The successor failed in the middle.
 #[derive(Debug)]
 pub(super) struct Failure {
-    pub(super) detail: String,
+    pub(super) error: channel::Error,
+    /// What it had not acknowledged. Not to be served here before its end is certain: it may only be slow.
+    pub(super) back: Vec<Parcel>,
     /// Acknowledged before, and lost with it.
     pub(super) handed_over: u32,
 }
@@ -56,6 +58,16 @@ struct Sent {
     stream: std::net::TcpStream,
     bytes: Bytes,
     idle: bool,
+}
+
+impl Sent {
+    fn back(self) -> Option<Parcel> {
+        let Self { side, stream, bytes, idle, .. } = self;
+        tokio::net::TcpStream::from_std(stream)
+            .inspect_err(|error| tracing::warn!(%error, "a connection cannot be taken back"))
+            .map(|stream| Parcel { side, stream, bytes, idle })
+            .ok()
+    }
 }
 
 /// Moves connections as they come to a boundary. After `limit` what is not at one is cut.
@@ -79,8 +91,8 @@ pub(super) async fn run(
     match result {
         Ok(()) => Ok(Moved { handed_over: transfer.handed_over, idle_moved: transfer.idle_moved }),
         Err(error) => {
-            transfer.take_back(life, &mut parcels);
-            Err(Failure { detail: error.to_string(), handed_over: transfer.handed_over })
+            let back = transfer.sent.into_iter().filter_map(Sent::back).collect();
+            Err(Failure { error, back, handed_over: transfer.handed_over })
         }
     }
 }
@@ -155,20 +167,6 @@ impl Transfer<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Serves again what was not acknowledged, and what had not even been sent.
-    fn take_back(&mut self, life: &Life, parcels: &mut mpsc::UnboundedReceiver<Parcel>) {
-        life.connections.direct(Directive::Serve);
-        for sent in self.sent.drain(..) {
-            match tokio::net::TcpStream::from_std(sent.stream) {
-                Ok(stream) => life.connections.serve(stream, sent.bytes, sent.side),
-                Err(error) => tracing::warn!(%error, "a connection could not be taken back"),
-            }
-        }
-        while let Ok(parcel) = parcels.try_recv() {
-            life.connections.serve(parcel.stream, parcel.bytes, parcel.side);
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! Connections and requests at the edges of HTTP, while the process changes and while it does not.
 
-use std::{io::ErrorKind, thread};
+use std::{io::ErrorKind, path::Path, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     client::Client,
-    server::Server,
+    server::{BINARY, Server, eventually},
 };
 
 const POST: &str = "POST /orders HTTP/1.1\r\nhost: test\r\n";
@@ -113,6 +115,49 @@ fn a_probation_longer_than_a_start_may_take() {
     let server = Server::start_with("handoff-live", "start_timeout_ms = 2000\nprobation_ms = 2100");
     server.upgrade();
     server.until_process(2);
+}
+
+#[test]
+fn the_pid_file_names_the_old_process_again_when_the_new_one_dies() {
+    let server = Server::start("handoff-live");
+    let old = server.pid();
+    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
+        let new = eventually("the new process", || Some(server.pid()).filter(|pid| *pid != old));
+        server.until_process(2);
+        kill_process(Pid::from_raw(i32::try_from(new).unwrap()).unwrap(), Signal::KILL).unwrap();
+        let answer = upgrade.join().unwrap();
+        assert_eq!((answer.status, &answer.json()["error"]["step"]), (502, &"transfer".into()));
+        assert!(answer.body.contains("signal: 9"), "{}", answer.body);
+    });
+    client.send("56789");
+    assert_eq!(client.answer().unwrap().process(), 1);
+    assert_eq!(server.pid(), old);
+    server.upgrade();
+    server.until_process(2);
+}
+
+#[test]
+fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
+    let server = Server::start("handoff-live");
+    let old = server.pid();
+    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
+        server.until_process(2);
+        let new = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
+        kill_process(new, Signal::STOP).unwrap();
+        client.send("56789GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+        assert_eq!(client.answer().unwrap().process(), 1);
+        assert_eq!(client.answer().unwrap().process(), 1);
+        let answer = upgrade.join().unwrap();
+        assert_eq!((answer.status, &answer.json()["error"]["kind"]), (504, &"timeout".into()));
+    });
+    assert_eq!(client.get("/event/list").process(), 1);
+    assert_eq!(server.pid(), old);
+    server.upgrade();
+    assert_eq!(client.get("/event/list").process(), 2);
 }
 
 #[test]

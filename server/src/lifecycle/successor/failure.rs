@@ -1,6 +1,6 @@
 //! Says why a swap failed, in the words of whoever asked for it.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use tokio::time::timeout;
 
@@ -58,6 +58,19 @@ impl Swap {
         match self.exit_within(Duration::from_millis(100)).await {
             Some(exit) => self.error(step, "died", exit),
             None => self.error(step, "refused", detail),
+        }
+    }
+
+    /// The same for a transfer that broke off.
+    pub(super) async fn transfer_failed(&mut self, error: channel::Error) -> UpgradeError {
+        let exit = self.exit_within(Duration::from_millis(100)).await;
+        match (exit, error) {
+            (Some(exit), _) => self.error("transfer", "died", exit),
+            (None, channel::Error::Gone) => self.error("transfer", "died", channel::Error::Gone.to_string()),
+            (None, channel::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => {
+                self.error("transfer", "timeout", format!("{error}; it was ended"))
+            }
+            (None, error) => self.broken("transfer", &error),
         }
     }
 
