@@ -152,8 +152,13 @@ pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
 
 /// `POST /drain`. A process that is stopping already does what is asked, too.
 pub(super) async fn drain(app: &App) -> Reply {
-    let asked = app.parts.control.drain().await;
-    tracing::info!(asked, "a drain was asked for");
+    let accepted = app.parts.control.drain().await;
+    tracing::info!(accepted, "a drain was asked for");
+    if !accepted {
+        let detail =
+            "an upgrade is going on, and ends this process if it succeeds; ask again when it is over";
+        return Problem::ours(StatusCode::CONFLICT, "drain-refused", "Drain refused", detail).into();
+    }
     Reply::json(StatusCode::ACCEPTED, Bytes::from_static(br#"{"status":"draining"}"#))
 }
 

@@ -450,7 +450,7 @@ async fn an_upgrade_is_answered_with_its_outcome() {
                     assert_eq!(binary, Path::new("/releases/2/seckill"));
                     answer.send(report.clone()).unwrap();
                 }
-                ControlRequest::Drain => panic!("nobody asked for it"),
+                ControlRequest::Drain { .. } => panic!("nobody asked for it"),
             }
         };
         let (answer, ()) = tokio::join!(asking, serving);
@@ -480,8 +480,19 @@ async fn a_process_that_stops_leaves_no_upgrade_unanswered() {
     for body in ["", "{}", r#"{"binary":1}"#, r#"{"binary":"x","force":true}"#] {
         fixture.manage(Method::POST, "/upgrade", body).await.is_problem(400, "invalid-body");
     }
-    assert_eq!(fixture.manage(Method::POST, "/drain", "").await.status, 202);
-    assert!(matches!(fixture.requests.recv().await, Some(ControlRequest::Drain)));
+    for (accepted, status) in [(true, 202), (false, 409)] {
+        let app = Arc::clone(&fixture.app);
+        let request = Request::post("/drain").header("authorization", fixture.admin());
+        let request = request.body(Bytes::new()).unwrap();
+        let asking = async move { app.answer(Side::Admin, request).await.status() };
+        let answering = async {
+            match fixture.requests.recv().await.unwrap() {
+                ControlRequest::Drain { answer } => answer.send(accepted).unwrap(),
+                ControlRequest::Upgrade { .. } => panic!("nobody asked for it"),
+            }
+        };
+        assert_eq!(tokio::join!(asking, answering).0, status);
+    }
     fixture.requests.close();
     assert_eq!(fixture.manage(Method::POST, "/drain", "").await.status, 202, "it is stopping already");
     fixture.manage(Method::POST, "/upgrade", r#"{"binary":"x"}"#).await.is_problem(503, "about:blank");

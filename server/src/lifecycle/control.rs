@@ -26,7 +26,10 @@ pub enum ControlRequest {
         answer: oneshot::Sender<UpgradeReport>,
     },
     /// Serve no new connection, finish what is in flight, and stop.
-    Drain,
+    Drain {
+        /// Gets `false` when an upgrade goes on.
+        answer: oneshot::Sender<bool>,
+    },
 }
 
 impl Control {
@@ -50,8 +53,11 @@ impl Control {
         outcome.await.ok()
     }
 
-    /// Asks for an orderly stop. `false`: the process is stopping already.
+    /// Asks for an orderly stop. `false`: an upgrade goes on, and nothing is stopped.
     pub async fn drain(&self) -> bool {
-        self.requests.send(ControlRequest::Drain).await.is_ok()
+        let (answer, accepted) = oneshot::channel();
+        // Nobody is left to answer when the process is stopping already, which is what is asked.
+        _ = self.requests.send(ControlRequest::Drain { answer }).await;
+        accepted.await.unwrap_or(true)
     }
 }

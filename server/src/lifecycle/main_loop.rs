@@ -67,7 +67,7 @@ pub(super) async fn run(
                     }
                     _ => {
                         drop(swap.take());
-                        return stop(life, &mut signals).await;
+                        return stop(life, requests, &mut signals).await;
                     }
                 },
             },
@@ -83,11 +83,14 @@ pub(super) async fn run(
                 Some(ControlRequest::Upgrade { binary, answer }) => {
                     swap = Some(Going::start(life, Cause::Asked { binary, answer }));
                 }
-                // A swap that goes on ends this process anyway, or fails and can be drained then.
-                Some(ControlRequest::Drain) if swap.is_some() => {
-                    tracing::warn!("a drain was asked for during an upgrade and is left to it");
+                // A swap that goes on ends this process anyway, or fails and can be drained then. Whoever asked
+                // may have gone.
+                Some(ControlRequest::Drain { answer }) if swap.is_some() => _ = answer.send(false),
+                Some(ControlRequest::Drain { answer }) => {
+                    _ = answer.send(true);
+                    return stop(life, requests, &mut signals).await;
                 }
-                Some(ControlRequest::Drain) | None => return stop(life, &mut signals).await,
+                None => return stop(life, requests, &mut signals).await,
             },
             Some((hello, channel)) = greeted(&mut greetings) => match &swap {
                 Some(going) if hello.ticket.as_deref() == Some(going.ticket.as_str()) => {
@@ -226,7 +229,9 @@ fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
 }
 
 /// An orderly stop: no new connections, the requests in flight are finished, the rest is cut in time.
-async fn stop(life: &Life, signals: &mut Signals) -> End {
+async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &mut Signals) -> End {
+    // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
+    drop(requests);
     life.phase(Phase::Draining);
     life.close_listeners().await;
     life.connections.direct(Directive::Close);

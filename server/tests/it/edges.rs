@@ -161,6 +161,20 @@ fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
 }
 
 #[test]
+fn a_drain_is_refused_while_an_upgrade_goes_on() {
+    let server = Server::start_with("handoff-live", "start_timeout_ms = 3000");
+    let script = server.script("#!/bin/sh\ntouch started\nexec sleep 600\n");
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade_to(&script));
+        eventually("the upgrade", || server.path("started").exists().then_some(()));
+        let answer = server.admin_request("POST /drain");
+        assert_eq!(answer.status, 409, "{}", answer.body);
+        assert_eq!(upgrade.join().unwrap().status, 504);
+    });
+    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+}
+
+#[test]
 fn a_half_sent_request_for_an_upgrade_is_cut_and_counted_like_any_other() {
     let server = Server::start_with("handoff-live", "drain_ms = 200");
     let mut half = Client::connect(server.admin);
