@@ -181,8 +181,8 @@ impl Swap {
     async fn move_connections(&mut self) -> Result<(), UpgradeError> {
         let moved = self.transfer(transfer::Until::Quiet, self.life.config.upgrade.drain).await?;
         self.times.transfer = Some(millis(moved.idle_moved));
-        let all = self.lap();
-        self.times.drain = Some((all - millis(moved.idle_moved)).max(0.0));
+        self.lap += moved.idle_moved;
+        self.times.drain = Some(self.lap());
         Ok(())
     }
 
@@ -317,7 +317,7 @@ impl Swap {
     /// Milliseconds since the last call.
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
-        millis(now - std::mem::replace(&mut self.lap, now))
+        millis(now.saturating_duration_since(std::mem::replace(&mut self.lap, now)))
     }
 
     fn start_deadline(&self) -> Deadline {
