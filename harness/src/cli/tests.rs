@@ -119,7 +119,7 @@ fn plan_shows_what_would_happen() {
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight
     seed         7
-    fingerprint  0fef80eedfedb607aa9cc8443a29b913fce9192deb6517354719eaee9bb5918c
+    fingerprint  443d6afb001a54a8b23957fdd92dc526c755510d901dca039735c84c5839779d
 
     stream  connection  rate/s  arrival  planned  requests
     busy    16 reused      100  uniform     9000  list 6, info 2, buy 2, order 1
@@ -131,7 +131,7 @@ fn plan_shows_what_would_happen() {
 
     gate                 limit
     failed_max               0
-    lateness_p99_us_max   50000
+    lateness_p99_us_max  50000
     unsent_max               0
     ");
     assert_eq!((code, err.as_str()), (ExitCode::Pass, ""));

@@ -374,7 +374,7 @@ fn a_gate_that_no_run_can_pass_is_a_fault() {
 fn gates_keep_the_order_of_the_file() {
     let source = format!("{LEAST}\n[gate]\nunsent_max = 5\nlatency_p99_ms_max = 20\nfailed_max = 1\n");
     let expected =
-        [Gate::UnsentMax(5), Gate::LatencyP99MsMax(20.0), Gate::FailedMax(1), Gate::LatenessP99UsMax(5_000)];
+        [Gate::UnsentMax(5), Gate::LatencyP99MsMax(20.0), Gate::FailedMax(1), Gate::LatenessP99UsMax(50_000)];
     assert_eq!(plan(&source).gates, expected);
 }
 

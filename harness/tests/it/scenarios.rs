@@ -161,13 +161,13 @@ fn list_and_plan_of_the_repository() {
     events                   first  every  action
     upgrade-1 to upgrade-60  600ms  600ms  upgrade
 
-    gate                  limit
-    failed_max                0
-    upgrades_min             60
-    events_failed_max         0
-    closed_by_server_max      0
-    hard_downtime_ms_max      0
+    gate                   limit
+    failed_max                 0
+    upgrades_min              60
+    events_failed_max          0
+    closed_by_server_max       0
+    hard_downtime_ms_max       0
     lateness_p99_us_max   300000
-    unsent_max                0
+    unsent_max                 0
     ");
 }
