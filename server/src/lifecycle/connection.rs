@@ -211,7 +211,7 @@ async fn serve_http2(
     ledger: &Arc<Ledger>,
 ) -> End {
     // Its frames must flow until its streams have ended, so it has a latch that nobody closes.
-    let gate = Gate::new(front, stream, Arc::clone(ledger), Latch::default());
+    let gate = Gate::new(front, stream, Arc::clone(ledger), Latch::default()).lingering(LINGER);
     let api = Api { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger) };
     let mut connection =
         std::pin::pin!(http2::Builder::new(shared.streams.clone()).serve_connection(gate, api));

@@ -22,14 +22,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
 
 /// What one connection owes its client.
 ///
@@ -117,11 +121,21 @@ pub(super) struct Gate {
     stream: TokioIo<TcpStream>,
     ledger: Arc<Ledger>,
     latch: Latch,
+    /// How long a shutdown waits for the client's end, and until when once it has begun.
+    linger: Duration,
+    lingers: Option<Pin<Box<Sleep>>>,
 }
 
 impl Gate {
     pub(super) fn new(front: Bytes, stream: TcpStream, ledger: Arc<Ledger>, latch: Latch) -> Self {
-        Self { front, stream: TokioIo::new(stream), ledger, latch }
+        let linger = Duration::ZERO;
+        Self { front, stream: TokioIo::new(stream), ledger, latch, linger, lingers: None }
+    }
+
+    /// A shutdown takes the time for the client's end, at most `linger`.
+    pub(super) fn lingering(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
     }
 
     /// The socket, and what of the bytes in front was not read.
@@ -163,8 +177,23 @@ impl Write for Gate {
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let gate = self.get_mut();
+        if gate.lingers.is_none() {
+            ready!(Pin::new(&mut gate.stream).poll_shutdown(cx))?;
+        }
+        let over = gate.lingers.get_or_insert_with(|| Box::pin(sleep(gate.linger)));
+        let mut sink = [0_u8; 4096];
+        while over.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut sink);
+            match Pin::new(&mut gate.stream).poll_read(cx, buf.unfilled()) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                // However it ends, the connection is over.
+                Poll::Ready(_) => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,11 @@
 //! Connections and requests at the edges of HTTP, while the process changes and while it does not.
 
-use std::{io::ErrorKind, path::Path, thread};
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    thread,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -227,4 +232,50 @@ impl http_body::Body for Unfinished {
     fn is_end_stream(&self) -> bool {
         self.ends
     }
+}
+
+#[test]
+fn a_connection_of_http2_that_leaves_is_not_reset_while_its_client_still_sends() {
+    let server = Server::start("handoff-live");
+    let update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut clients: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(server.public).unwrap()).collect();
+    for client in &mut clients {
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        assert_eq!(frame(client).unwrap().kind, 4, "settings");
+    }
+    thread::scope(|scope| {
+        for client in &mut clients {
+            scope.spawn(|| {
+                while let Some(Frame { kind, flags, payload }) = frame(client) {
+                    if (kind, flags) == (6, 0) {
+                        let answer = [&[0, 0, 8, 6, 1, 0, 0, 0, 0], payload.as_slice()].concat();
+                        client.write_all(&answer).unwrap();
+                    }
+                    client.write_all(&update).unwrap();
+                }
+                for _ in 0..2 {
+                    client.write_all(&update).unwrap();
+                }
+            });
+        }
+        assert_eq!(server.upgrade()["connections"]["finished"], 20);
+    });
+}
+
+struct Frame {
+    kind: u8,
+    flags: u8,
+    payload: Vec<u8>,
+}
+
+/// The next frame; `None`: the server has nothing more to say.
+fn frame(stream: &mut TcpStream) -> Option<Frame> {
+    let mut head = [0; 9];
+    if stream.read(&mut head[..1]).unwrap() == 0 {
+        return None;
+    }
+    stream.read_exact(&mut head[1..]).unwrap();
+    let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut payload).unwrap();
+    Some(Frame { kind: head[3], flags: head[4], payload })
 }
