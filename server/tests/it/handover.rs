@@ -132,7 +132,8 @@ fn a_chain_of_upgrades_leaves_descriptors_and_processes_where_they_were() {
             assert_eq!(client.get("/event/list").process(), generation);
         }
     }
-    assert_eq!(descriptors(), before);
+    // The connection that asked last may not be closed yet, nor may it have been at the start.
+    crate::server::eventually("no more descriptors", || (descriptors() <= before).then_some(()));
 }
 
 /// Ended; a zombie holds nothing any more and is its parent's to bury.
