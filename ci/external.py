@@ -80,6 +80,8 @@ def judge_away(report, truth):
     events = {window["event"] for window in report["downtime"]["windows"] if window["kind"] == "hard"}
     if events != {report["events"][0]["id"]}:
         problems.append(f"the downtime is attributed to {events} instead of the signal")
+    if report["requests"]["failed_unattributed"] != 0:
+        problems.append("failed requests are attributed to nothing")
     return problems
 
 

@@ -67,9 +67,9 @@ pub struct Events {
 #[must_use]
 pub fn analyze(observations: &Observations) -> Analysis {
     let attribution = Attribution::new(&observations.events);
-    let requests = counts::requests(observations, &attribution);
     let (selection, span) = select::select(observations);
     let downtime = downtime::measure(observations, selection, span, &attribution);
+    let requests = counts::requests(observations, &attribution, &downtime);
     let (invariants, orders) = invariants::check(observations);
     Analysis {
         span,

@@ -1,8 +1,9 @@
 //! Which event a failure belongs to.
 //!
 //! An event is answerable for what happens from its start until [`GRACE_NS`] after its end. Events run
-//! one after the other, so the last one that had started is the one to ask; what no event explains stays
-//! unattributed and is reported as such, never blamed on the nearest.
+//! one after the other, so the last one that had started is the one to ask. An outage that began in that
+//! time belongs to the event to its end ([`super::downtime::Downtime::event_of`]). What no event explains
+//! stays unattributed and is reported as such, never blamed on the nearest.
 
 use super::intervals::Interval;
 use crate::observe::EventRecord;

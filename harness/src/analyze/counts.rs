@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{attribution::Attribution, intervals::Interval, select};
+use super::{attribution::Attribution, downtime::Downtime, intervals::Interval, select};
 use crate::{
     observe::{Attempt, Blame, Cause, ClosedBy, Connection, Observations, Phase},
     plan::{ConnectionMode, Plan},
@@ -67,9 +67,10 @@ impl Tally {
     }
 }
 
-/// Counts the attempts of a run.
+/// Counts the attempts of a run. A failed one belongs to the event that answers for its time, else to the
+/// event of the hard window that it lies in: an outage belongs to its cause to the end.
 #[must_use]
-pub fn requests(observations: &Observations, attribution: &Attribution) -> Requests {
+pub fn requests(observations: &Observations, attribution: &Attribution, downtime: &Downtime) -> Requests {
     let load = &observations.plan.load;
     let mut requests = Requests {
         by_stream: vec![StreamRequests::default(); load.streams.len()],
@@ -88,7 +89,7 @@ pub fn requests(observations: &Observations, attribution: &Attribution) -> Reque
             requests.add(attempt);
             if !attempt.ok() {
                 let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
-                match attribution.event(when) {
+                match attribution.event(when).or_else(|| downtime.event_of(when)) {
                     Some(event) => requests.by_event[event] += 1,
                     None => requests.unattributed += 1,
                 }

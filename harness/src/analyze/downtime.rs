@@ -65,6 +65,16 @@ pub struct Downtime {
 }
 
 impl Downtime {
+    /// Index of the event that answers for the last hard window that `what` meets.
+    #[must_use]
+    pub fn event_of(&self, what: Interval) -> Option<usize> {
+        let brownouts = self.windows.partition_point(|window| window.kind == WindowKind::Hard);
+        let hard = self.windows.get(..brownouts)?;
+        let begun = hard.partition_point(|window| window.interval.from_ns <= what.to_ns);
+        let window = hard.get(begun.checked_sub(1)?)?;
+        window.event.filter(|_| what.from_ns <= window.interval.to_ns)
+    }
+
     /// Sums of the hard windows that belong to each of so many events.
     #[must_use]
     pub fn by_event(&self, events: usize) -> Vec<Bounds> {

@@ -163,3 +163,17 @@ fn counts_are_kept_apart() {
     assert_eq!((analysis.load.planned, analysis.load.sent, analysis.load.unsent), (16, 15, 1));
     assert_eq!(analysis.load.lost, 0);
 }
+
+/// An outage of 3 s after an event that was over at once: every failure in it is the event's.
+#[test]
+fn an_outage_belongs_to_its_event_to_the_end() {
+    let mut log = Log::new();
+    log.steady(NEW, 0, 1_000);
+    log.event(upgrade(0, 1_000, 1_010));
+    for at_ms in (1_000..4_000).step_by(10) {
+        log.bad(at_ms, at_ms + 1, Cause::Refused);
+    }
+    log.steady(NEW, 4_000, 5_000);
+    let analysis = analyze(&log.finish());
+    assert_eq!((analysis.requests.by_event.as_slice(), analysis.requests.unattributed), ([300].as_slice(), 0));
+}
