@@ -175,5 +175,8 @@ fn an_outage_belongs_to_its_event_to_the_end() {
     }
     log.steady(NEW, 4_000, 5_000);
     let analysis = analyze(&log.finish());
-    assert_eq!((analysis.requests.by_event.as_slice(), analysis.requests.unattributed), ([300].as_slice(), 0));
+    assert_eq!(
+        (analysis.requests.by_event.as_slice(), analysis.requests.unattributed),
+        ([300].as_slice(), 0)
+    );
 }

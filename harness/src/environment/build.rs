@@ -66,7 +66,9 @@ impl BuildFolder {
         let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
         let workspace =
             target.ancestors().chain(manifest_dir.ancestors()).find(|folder| is_workspace(folder))?;
-        let marked = target.join("CACHEDIR.TAG").is_file();
+        // cargo keeps its fingerprints beside what it built. Its CACHEDIR.TAG would not do: it is missing
+        // from a target folder that somebody else has made.
+        let marked = folder.join(".fingerprint").is_dir();
         marked.then(|| Self {
             workspace: workspace.to_owned(),
             target: target.to_owned(),
@@ -118,8 +120,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         fs::create_dir_all(root.join("server")).unwrap();
-        fs::create_dir_all(root.join("target")).unwrap();
-        for file in ["Cargo.toml", "server/Cargo.toml", "target/CACHEDIR.TAG"] {
+        for profile in ["debug", "release"] {
+            fs::create_dir_all(root.join("target").join(profile).join(".fingerprint")).unwrap();
+        }
+        for file in ["Cargo.toml", "server/Cargo.toml"] {
             fs::write(root.join(file), "").unwrap();
         }
         for (executable, profile) in [
