@@ -8,12 +8,14 @@
 //! - [`Ledger`]: what is owed on the connection right now;
 //! - [`Gate`]: the socket as hyper sees it. Closed, it gives hyper no further bytes, except the rest of a
 //!   request body, so that even a client that never pauses comes to a boundary. All connections share one
-//!   latch: once it is closed no connection begins another request, noticed or not;
+//!   latch: once it is closed no connection reads another request, noticed or not; those that hyper has
+//!   read already, at most its buffer full, are still answered here;
 //! - [`Owed`]: a response body that tells the ledger when hyper has taken its last byte.
 //!
 //! Invariant: [`Ledger::at_boundary`] is true only if hyper's write buffer is empty, no request is in
-//! flight, and none of an answered request's body is still to come. hyper calls `poll_flush` of the socket only after its own buffer is written out
-//! (`proto/h1/io.rs`), and drops the response body only after its last frame is in that buffer.
+//! flight, and none of an answered request's body is still to come. hyper calls `poll_flush` of the socket
+//! only after its own buffer is written out (`proto/h1/io.rs`), and drops the response body only after its
+//! last frame is in that buffer.
 
 use std::{
     io,
