@@ -28,24 +28,10 @@ impl Tasks {
         self.0.spawn_blocking(work)
     }
 
-    /// Number of tasks that have not ended.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// No task is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Waits until every task has ended, `limit` at most. Returns how many are left.
-    pub async fn finish(&self, limit: Duration) -> usize {
+    /// Waits until every task has ended, `limit` at most. `false`: some are left.
+    pub async fn finish(&self, limit: Duration) -> bool {
         self.0.close();
-        // Running into the limit is an answer here, not an error: the caller counts what is left.
-        let _timed_out = tokio::time::timeout(limit, self.0.wait()).await.is_err();
-        self.0.len()
+        tokio::time::timeout(limit, self.0.wait()).await.is_ok()
     }
 }
 

@@ -163,7 +163,9 @@ impl Accepting {
     pub(super) async fn stop(self) {
         self.stop.cancel();
         // Accepting has no long step, so this ends at once; the limit only keeps a bug from hanging us.
-        self.tasks.finish(Duration::from_secs(1)).await;
+        if !self.tasks.finish(Duration::from_secs(1)).await {
+            tracing::error!("accepting does not stop");
+        }
     }
 }
 
