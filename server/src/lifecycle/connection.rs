@@ -10,6 +10,9 @@
 //! | `LastAnswer` | answers one more request with `Connection: close`; closed after the grace | the same |
 //! | `Close` | closed at once, as `hyper`, nginx and Go do | answered with `Connection: close` |
 //!
+//! Nobody but the process itself gives directives: their sender lives in [`Shared`], as long as any connection
+//! does, so waiting for the next one cannot fail.
+//!
 //! An HTTP/2 connection cannot move between processes (its streams share state that hyper keeps to
 //! itself), so every directive but `Serve` sends the two-step GOAWAY and lets its streams end.
 
@@ -117,9 +120,7 @@ async fn read_preface(mut stream: TcpStream, front: Bytes, side: Side, shared: &
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Opening::Over(End::Finished),
             },
-            changed = directive.changed() => if changed.is_err() {
-                return Opening::Over(End::Closed);
-            },
+            _ = directive.changed() => {}
             () = grace.over() => return Opening::Over(End::Closed),
         }
     }
@@ -152,11 +153,10 @@ async fn serve_http1(
                 moving = false;
                 grace.clear();
             }
+            Directive::Move if moving => {}
             Directive::Move => {
-                if !moving {
-                    moving = true;
-                    idle = ledger.at_boundary();
-                }
+                moving = true;
+                idle = ledger.at_boundary();
             }
             Directive::LastAnswer { grace: limit } => grace.start(limit),
             Directive::Close => close_in_order(&mut connection, ledger, &mut closing),
@@ -184,9 +184,7 @@ async fn serve_http1(
                     }
                 };
             }
-            changed = directive.changed() => if changed.is_err() {
-                close_in_order(&mut connection, ledger, &mut closing);
-            },
+            _ = directive.changed() => {}
             () = grace.over() => {
                 grace.clear();
                 close_in_order(&mut connection, ledger, &mut closing);
@@ -197,9 +195,7 @@ async fn serve_http1(
 
 /// hyper's graceful shutdown: idle connections end now, others after their answer.
 fn close_in_order(connection: &mut http1::Connection<Gate, Api>, ledger: &Ledger, closing: &mut bool) {
-    if !*closing && ledger.at_boundary() {
-        *closing = true;
-    }
+    *closing |= ledger.at_boundary();
     Pin::new(connection).graceful_shutdown();
 }
 
@@ -223,11 +219,7 @@ async fn serve_http2(
         tokio::select! {
             biased;
             _result = connection.as_mut() => return End::Finished,
-            changed = directive.changed() => if changed.is_err() {
-                connection.as_mut().graceful_shutdown();
-                _ = connection.await;
-                return End::Finished;
-            },
+            _ = directive.changed() => {}
         }
     }
 }

@@ -164,9 +164,7 @@ impl Swap {
 
     /// Makes the new process serve, then stops to accept here.
     async fn commit(&mut self) -> Result<(), UpgradeError> {
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("transfer", "protocol", "nobody greeted".to_owned()));
-        };
+        let channel = self.channel("transfer")?;
         if let Err(error) = channel.send(&Message::Commit, &[], &[]).await {
             return Err(self.broken("transfer", &error));
         }
@@ -191,9 +189,7 @@ impl Swap {
         until: transfer::Until,
         limit: Duration,
     ) -> Result<transfer::Moved, UpgradeError> {
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("transfer", "protocol", "nobody greeted".to_owned()));
-        };
+        let channel = self.channel("transfer")?;
         // If the new process ends, its end of the channel tells.
         match transfer::run(&self.life, &channel, until, limit).await {
             Ok(moved) => {
@@ -267,9 +263,7 @@ impl Swap {
 
     /// Waits until the new process says `word`.
     async fn expect(&mut self, word: &Message, step: &str, deadline: Deadline) -> Result<(), UpgradeError> {
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error(step, "protocol", "nobody greeted".to_owned()));
-        };
+        let channel = self.channel(step)?;
         let newcomer = self.newcomer.as_mut();
         let received = tokio::select! {
             biased;
@@ -283,6 +277,12 @@ impl Swap {
             Ok(Err(error)) => Err(self.broken(step, &error)),
             Err(_) => Err(self.late(step, "did not get any further")),
         }
+    }
+
+    /// The way to the new process; there is one from its greeting on.
+    fn channel(&self, step: &str) -> Result<Channel, UpgradeError> {
+        let channel = self.channel.clone();
+        channel.ok_or_else(|| self.error(step, "protocol", "nobody greeted".to_owned()))
     }
 
     async fn refuse(&self, reason: &str) {

@@ -57,9 +57,7 @@ impl Swap {
 
     /// Gives it the sockets and waits until it has loaded its state.
     pub(super) async fn welcome(&mut self) -> Result<(), UpgradeError> {
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("start", "protocol", "nobody greeted".to_owned()));
-        };
+        let channel = self.channel("start")?;
         let deadline = self.start_deadline();
         let shares = matches!(self.strategy, Strategy::Handoff | Strategy::HandoffLive);
         let sent = self.life.welcome(&channel, self.strategy, shares, self.newcomer.is_some()).await;
@@ -73,9 +71,7 @@ impl Swap {
     /// for the time of probation. This process still accepts alone, so a new one that fails costs nothing.
     pub(super) async fn prove(&mut self) -> Result<(), UpgradeError> {
         let deadline = self.start_deadline();
-        let Some(channel) = self.channel.clone() else {
-            return Err(self.error("probe", "protocol", "nobody greeted".to_owned()));
-        };
+        let channel = self.channel("probe")?;
         let expected = self.life.identity.process.next();
         let newcomer = self.newcomer.as_mut();
         let first = async {
