@@ -264,13 +264,7 @@ fn fail(errors: &mut dyn Write, reason: impl Display) -> io::Result<Ending> {
 
 /// The error and its causes in one line.
 fn complain(errors: &mut dyn Write, error: &dyn std::error::Error) -> io::Result<()> {
-    write!(errors, "seckill: failed to {error}")?;
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(errors, ": {error}")?;
-        cause = error.source();
-    }
-    writeln!(errors)
+    writeln!(errors, "seckill: failed to {}", telemetry::chain(error))
 }
 
 fn parse_range(text: &str) -> Result<RangeInclusive<u64>, String> {

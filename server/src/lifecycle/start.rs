@@ -21,7 +21,7 @@ use crate::{
     state::Generation,
     stores,
     tasks::Tasks,
-    telemetry::Metrics,
+    telemetry::{self, Metrics},
 };
 
 /// Why the process cannot serve.
@@ -76,7 +76,7 @@ async fn live(config: Arc<Config>) -> Result<(), Error> {
         Err(error) => Err(error),
     };
     if let (Some(channel), Err(error)) = (channel, &served) {
-        let detail = chain(error);
+        let detail = format!("failed to {}", telemetry::chain(error));
         // If it is gone too, standard error has the reason.
         _ = channel.send(&Message::Failed { detail }, &[], &[]).await;
     }
@@ -195,16 +195,4 @@ fn write_pid_file(path: &Path) {
     if let Err(error) = pid_file::write(path) {
         tracing::error!(%error, path = %path.display(), "the pid file cannot be written");
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("failed to {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::Error;
-use crate::observe::{self, Attempt, Buy, Connection, JsonLinesWriter, RunDir, record};
+use crate::{
+    environment::chain,
+    observe::{self, Attempt, Buy, Connection, JsonLinesWriter, RunDir, record},
+};
 
 /// Records that fill a batch.
 const BATCH_RECORDS: usize = 2048;
@@ -141,18 +144,6 @@ impl Writer {
             Err(_) => Err("the thread that writes the load's logs panicked".to_owned()),
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[derive(Debug)]
