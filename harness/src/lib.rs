@@ -11,6 +11,7 @@ pub mod exit;
 
 pub mod plan;
 pub mod scenario;
+pub mod tls;
 
 pub mod environment;
 

@@ -101,14 +101,18 @@ pub enum Phase {
     Done = 0,
     /// Before the first system call: the generator's own fault.
     Send = 1,
-    Connect = 2,
-    Write = 3,
+    /// The target's name was looked up.
+    Resolve = 2,
+    Connect = 3,
+    /// The TLS handshake.
+    Tls = 4,
+    Write = 5,
     /// Written, no byte of an answer yet.
-    Wait = 4,
+    Wait = 6,
     /// The head or the body had begun.
-    Body = 5,
+    Body = 7,
     /// A whole answer, but not the right one.
-    Validate = 6,
+    Validate = 8,
 }
 
 /// Why an attempt failed.
@@ -137,6 +141,20 @@ pub enum Cause {
     InFlightMax = 11,
     /// The load was over before its turn came: the instrument's fault.
     Late = 12,
+    /// HTTP/2: the server announced the connection's end, and this request is not among those it answers.
+    Goaway = 13,
+    /// HTTP/2: the server refused the stream before it looked at the request.
+    RefusedStream = 14,
+    /// HTTP/2: the server reset the stream for another reason.
+    StreamReset = 15,
+    /// The TLS handshake failed, or a record could not be decrypted.
+    Tls = 16,
+    /// A whole answer whose body has another SHA-256 than the plan asks for.
+    WrongDigest = 17,
+    /// The server sent more than the answer that was asked for, for example a second one.
+    Surplus = 18,
+    /// The target's name has no address.
+    Unresolved = 19,
 }
 
 impl Cause {
@@ -145,7 +163,7 @@ impl Cause {
     pub fn blame(self) -> Blame {
         match self {
             Self::NoPorts | Self::NoDescriptors | Self::InFlightMax | Self::Late => Blame::Harness,
-            Self::Network => Blame::Network,
+            Self::Network | Self::Unresolved => Blame::Network,
             Self::None
             | Self::Refused
             | Self::Reset
@@ -153,7 +171,13 @@ impl Cause {
             | Self::Timeout
             | Self::ShortBody
             | Self::BadStatus
-            | Self::Parse => Blame::Target,
+            | Self::Parse
+            | Self::Goaway
+            | Self::RefusedStream
+            | Self::StreamReset
+            | Self::Tls
+            | Self::WrongDigest
+            | Self::Surplus => Blame::Target,
         }
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 pub use arrivals::{RequestPicker, arrivals, planned, planned_of};
 
 /// Version of `plan.json`; a reader refuses any other.
-pub const PLAN_SCHEMA_VERSION: u32 = 1;
+pub const PLAN_SCHEMA_VERSION: u32 = 2;
 
 /// Everything a run will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,19 +102,61 @@ pub struct LoadPlan {
     pub slow_ns: u64,
     /// Attempts in flight at once over all streams; one more is not sent, and reported as unsent.
     pub in_flight_max: u32,
+    /// How the rates of all streams change in the course of the load; their lengths add up to
+    /// `duration_ns`. Empty: they are constant.
+    pub stages: Vec<Stage>,
+    /// Attempts per second to the control target, an echo inside of the harness that is never touched; 0
+    /// means that there is none.
+    pub control_rate: f64,
     pub streams: Vec<StreamPlan>,
+}
+
+/// A part of the load in which the rates of all streams change evenly: a step when `from` equals `to`, else
+/// a ramp.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub duration_ns: u64,
+    /// Factor of each stream's rate at the beginning, at least 0.
+    pub from: f64,
+    /// Factor of each stream's rate at the end, at least 0.
+    pub to: f64,
 }
 
 /// One stream of attempts with its own connections and its own figures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamPlan {
     pub name: String,
+    pub client: Client,
     pub connection: ConnectionMode,
-    /// Attempts per second.
+    pub pace: Pace,
+    /// Attempts per second; of a closed loop, which has none, 0.
     pub rate: f64,
     pub arrival: Arrival,
     /// Chosen by weight with the plan's seed.
     pub requests: Vec<RequestPlan>,
+}
+
+/// Who speaks for a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Client {
+    /// HTTP/1.1 on connections of our own, without any retry.
+    #[default]
+    Http1,
+    /// HTTP/2 with many streams on each connection, without any retry.
+    Http2,
+    /// A reqwest client as an application would use it, with its pool and its retries: what a user of such
+    /// a library sees. The strict clients see more.
+    Reqwest,
+}
+
+/// How long the bytes of a request and of an answer take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// From the first to the last byte of a request's body, which goes out in pieces; 0 means at once.
+    pub upload_ns: u64,
+    /// From the first to the last byte of an answer, which is read in pieces; 0 means at once.
+    pub download_ns: u64,
 }
 
 /// How a stream uses connections.
@@ -126,6 +168,35 @@ pub enum ConnectionMode {
     /// A pool of `connections` kept alive, opened at the start and used in turn (least recently used
     /// first). When all are busy a further one is opened: sending never waits for an answer.
     Reused { connections: u32 },
+    /// As `Reused`, but a connection rests for at least `wait_ns` after an answer before it is used again.
+    Idle { connections: u32, wait_ns: u64 },
+    /// A new connection for each attempt, opened `wait_ns` before the attempt is due.
+    ConnectWait { wait_ns: u64 },
+    /// As `Reused`, but up to `depth` requests are sent on a connection before the first is answered.
+    Pipelined { connections: u32, depth: u32 },
+}
+
+impl ConnectionMode {
+    /// The word for scenarios and reports.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Reused { .. } => "reused",
+            Self::Idle { .. } => "idle",
+            Self::ConnectWait { .. } => "connect-wait",
+            Self::Pipelined { .. } => "pipelined",
+        }
+    }
+
+    /// Connections live on after an answer.
+    #[must_use]
+    pub fn keeps_alive(self) -> bool {
+        match self {
+            Self::Reused { .. } | Self::Idle { .. } | Self::Pipelined { .. } => true,
+            Self::New | Self::ConnectWait { .. } => false,
+        }
+    }
 }
 
 /// Distribution of the times between attempts.
@@ -134,6 +205,9 @@ pub enum ConnectionMode {
 pub enum Arrival {
     Uniform,
     Poisson,
+    /// A closed loop: each connection sends the next request when the last one is answered. Its figures hide
+    /// the waiting of those who would have come meanwhile; it is here to be compared with other generators.
+    Closed,
 }
 
 /// One kind of request in a stream's mix.
@@ -167,6 +241,8 @@ pub enum Op {
         body: String,
         /// Statuses that count as served; empty means 200 to 399.
         accept: Vec<u16>,
+        /// SHA-256 that the answer's body must have, in hex; `None` takes any.
+        sha256: Option<String>,
     },
 }
 

@@ -142,7 +142,7 @@ fn after_safe_retry(plan: &Plan, attempts: &[Attempt]) -> u64 {
 /// Whether HTTP permits a client to repeat a failed attempt by itself.
 fn may_retry(plan: &Plan, attempt: &Attempt) -> bool {
     match attempt.phase {
-        Phase::Connect => true,
+        Phase::Resolve | Phase::Connect | Phase::Tls => true,
         Phase::Write | Phase::Wait => {
             attempt.reused()
                 && attempt.first_byte_ns == 0

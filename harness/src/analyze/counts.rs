@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{attribution::Attribution, downtime::Downtime, intervals::Interval, select};
 use crate::{
     observe::{Attempt, Blame, Cause, ClosedBy, Connection, Observations, Phase},
-    plan::{ConnectionMode, Plan},
+    plan::Plan,
 };
 
 /// What became of the attempts. Those of the warm-up and those that the harness itself could not send are
@@ -148,10 +148,8 @@ pub fn connections(plan: &Plan, connections: &[Connection]) -> Connections {
     let mut counted = Connections::default();
     for connection in connections {
         let stream = plan.load.streams.get(usize::from(connection.stream));
-        let tally = match stream.map(|stream| stream.connection) {
-            Some(ConnectionMode::New) => &mut counted.new,
-            Some(ConnectionMode::Reused { .. }) | None => &mut counted.reused,
-        };
+        let keeps_alive = stream.is_none_or(|stream| stream.connection.keeps_alive());
+        let tally = if keeps_alive { &mut counted.reused } else { &mut counted.new };
         match connection.closed_by {
             ClosedBy::Unopened => tally.unopened += 1,
             ClosedBy::Client => tally.closed_by_client += 1,

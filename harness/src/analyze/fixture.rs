@@ -8,8 +8,8 @@ use crate::{
         Instrument, Observations, Phase, StoredOrder, StoredStock,
     },
     plan::{
-        Action, Arrival, ConnectionMode, EventPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Plan, ReferencePlan,
-        RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EventPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
+        ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
     },
 };
 
@@ -178,10 +178,18 @@ impl Log {
 fn phase(cause: Cause) -> Phase {
     match cause {
         Cause::None => Phase::Done,
+        Cause::Unresolved => Phase::Resolve,
         Cause::Refused => Phase::Connect,
-        Cause::Reset | Cause::Eof | Cause::Timeout | Cause::Network => Phase::Wait,
+        Cause::Tls => Phase::Tls,
+        Cause::Reset
+        | Cause::Eof
+        | Cause::Timeout
+        | Cause::Network
+        | Cause::Goaway
+        | Cause::RefusedStream
+        | Cause::StreamReset => Phase::Wait,
         Cause::ShortBody | Cause::Parse => Phase::Body,
-        Cause::BadStatus => Phase::Validate,
+        Cause::BadStatus | Cause::WrongDigest | Cause::Surplus => Phase::Validate,
         Cause::NoPorts | Cause::NoDescriptors | Cause::InFlightMax | Cause::Late => Phase::Send,
     }
 }
@@ -208,6 +216,8 @@ pub(crate) fn upgrade(number: u64, started_ms: u64, ended_ms: u64) -> EventRecor
 fn plan() -> Plan {
     let stream = |name: &str, connection| StreamPlan {
         name: name.to_owned(),
+        client: Client::Http1,
+        pace: Pace::default(),
         connection,
         rate: 1_000.0,
         arrival: Arrival::Uniform,
@@ -237,6 +247,8 @@ fn plan() -> Plan {
             timeout_ns: 5_000 * MS,
             slow_ns: 100 * MS,
             in_flight_max: 1_000,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams: vec![
                 stream("new", ConnectionMode::New),
                 stream("reused", ConnectionMode::Reused { connections: 20 }),

@@ -59,7 +59,16 @@ fn describe_reference(reference: &ReferencePlan) -> String {
 }
 
 fn describe_load(load: &LoadPlan) -> String {
-    let LoadPlan { duration_ns, warmup_ns, timeout_ns, slow_ns, in_flight_max, streams: _ } = load;
+    let LoadPlan {
+        duration_ns,
+        warmup_ns,
+        timeout_ns,
+        slow_ns,
+        in_flight_max,
+        stages: _,
+        control_rate: _,
+        streams: _,
+    } = load;
     let warmup = if *warmup_ns == 0 {
         "without warm-up".to_owned()
     } else {
@@ -85,8 +94,12 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
         rows.push(vec![
             stream.name.clone(),
             match stream.connection {
-                ConnectionMode::New => "new".to_owned(),
-                ConnectionMode::Reused { connections } => format!("{connections} reused"),
+                ConnectionMode::Reused { connections }
+                | ConnectionMode::Idle { connections, .. }
+                | ConnectionMode::Pipelined { connections, .. } => {
+                    format!("{connections} {}", stream.connection.word())
+                }
+                mode @ (ConnectionMode::New | ConnectionMode::ConnectWait { .. }) => mode.word().to_owned(),
             },
             show_rate(stream.rate),
             format!("{:?}", stream.arrival).to_lowercase(),

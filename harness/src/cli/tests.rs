@@ -110,7 +110,7 @@ fn check_prints_all_faults_of_all_files() {
 fn plan_shows_what_would_happen() {
     let project = project(&[]);
     let (code, out, err) = run(project.path(), "plan must-fail/slow --seed 7 --set load.stream.busy.share=2");
-    insta::assert_snapshot!(out, @r"
+    insta::assert_snapshot!(out, @"
     must-fail/slow
     A scenario with words enough to fill more than one line of a table.
 
@@ -119,7 +119,7 @@ fn plan_shows_what_would_happen() {
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight
     seed         7
-    fingerprint  443d6afb001a54a8b23957fdd92dc526c755510d901dca039735c84c5839779d
+    fingerprint  e1c7b83e11d5a963d846aefb867e6c15ee49eef7a5dfd3d1e74dcd3da624434f
 
     stream  connection  rate/s  arrival  planned  requests
     busy    16 reused      100  uniform     9000  list 6, info 2, buy 2, order 1

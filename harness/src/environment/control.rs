@@ -7,6 +7,7 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
 use super::Error;
+use crate::tls;
 
 /// An answer about identity or readiness takes microseconds; longer means that nobody serves.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
@@ -109,5 +110,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// A client of its own for each question; no proxy may stand between us and loopback.
 fn client() -> Result<Client, reqwest::Error> {
+    tls::provide();
     Client::builder().no_proxy().pool_max_idle_per_host(0).build()
 }

@@ -22,7 +22,7 @@ use super::{Attempt, Connection, Error};
 use wire::{AttemptWire, ConnectionWire};
 
 /// Version of the record layouts; rises with every change of them.
-pub const LOG_SCHEMA_VERSION: u32 = 1;
+pub const LOG_SCHEMA_VERSION: u32 = 2;
 
 /// Something that is logged in records of one size: an [`Attempt`] or a [`Connection`].
 pub trait Record: Sized {

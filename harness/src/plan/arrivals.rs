@@ -40,6 +40,8 @@ pub fn arrivals(
                 elapsed_ns += -(1.0 - fraction(&mut numbers)).ln() * gap_ns;
                 elapsed_ns
             }
+            // A closed loop has no schedule: its next attempt is due when the last one is answered.
+            Arrival::Closed => f64::INFINITY,
         })
         .map(whole_ns)
         .take_while(move |due_ns| *due_ns < duration_ns)
@@ -130,7 +132,7 @@ mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     use super::{RequestPicker, arrivals, planned};
-    use crate::plan::{Arrival, ConnectionMode, LoadPlan, Op, RequestPlan, StreamPlan};
+    use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Op, Pace, RequestPlan, StreamPlan};
 
     const SECOND_NS: u64 = 1_000_000_000;
 
@@ -138,7 +140,15 @@ mod tests {
         let request =
             |weight: &u32| RequestPlan { name: format!("w{weight}"), weight: *weight, op: Op::List };
         let requests = weights.iter().map(request).collect();
-        StreamPlan { name: "s".to_owned(), connection: ConnectionMode::New, rate, arrival, requests }
+        StreamPlan {
+            name: "s".to_owned(),
+            client: Client::Http1,
+            pace: Pace::default(),
+            connection: ConnectionMode::New,
+            rate,
+            arrival,
+            requests,
+        }
     }
 
     fn times(stream: &StreamPlan, index: usize, seed: u64, duration_ns: u64) -> Vec<u64> {
@@ -249,6 +259,8 @@ mod tests {
             timeout_ns: 1,
             slow_ns: 1,
             in_flight_max: 1,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams,
         };
         assert_eq!(planned(&load, 7), expected as u64);

@@ -21,7 +21,7 @@ use crate::{
         latency, sla,
     },
     observe::{EnvironmentRecord, Observations},
-    plan::{ConnectionMode, Plan},
+    plan::Plan,
     verdict::{Outcome, Verdict},
 };
 
@@ -266,11 +266,7 @@ fn streams(plan: &Plan, analysis: &Analysis) -> Vec<Stream> {
             let measured = requests.all.total > 0;
             Stream {
                 name: stream_name(plan, number),
-                connection: match stream.map(|stream| stream.connection) {
-                    Some(ConnectionMode::New) => "new".to_owned(),
-                    Some(ConnectionMode::Reused { .. }) => "reused".to_owned(),
-                    None => "unknown".to_owned(),
-                },
+                connection: stream.map_or("unknown", |stream| stream.connection.word()).to_owned(),
                 rate: stream.map_or(0.0, |stream| stream.rate),
                 requests: attempted(requests.all),
                 by_class: by_word(&requests.by_class),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tomlcheck::Section;
 
-use crate::plan::{Arrival, ConnectionMode, LoadPlan, StreamPlan, TargetPlan};
+use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Pace, StreamPlan, TargetPlan};
 
 use super::{
     duration::{ANY, POSITIVE, duration},
@@ -84,7 +84,16 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
         );
     }
     section.finish();
-    Some(LoadPlan { duration_ns: duration_ns?, warmup_ns, timeout_ns, slow_ns, in_flight_max, streams })
+    Some(LoadPlan {
+        duration_ns: duration_ns?,
+        warmup_ns,
+        timeout_ns,
+        slow_ns,
+        in_flight_max,
+        stages: Vec::new(),
+        control_rate: 0.0,
+        streams,
+    })
 }
 
 fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arrival) -> Vec<StreamPlan> {
@@ -101,7 +110,9 @@ fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arriva
         rates.push(read_rate(&stream));
         streams.push(StreamPlan {
             name: read_name(&stream, &mut names),
+            client: Client::Http1,
             connection: read_connection(&stream),
+            pace: Pace::default(),
             rate: 0.0,
             arrival,
             requests: request::read(&stream, target),

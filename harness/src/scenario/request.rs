@@ -81,6 +81,7 @@ fn root_page() -> RequestPlan {
         headers: Vec::new(),
         body: String::new(),
         accept: Vec::new(),
+        sha256: None,
     };
     RequestPlan { name: "GET /".to_owned(), weight: 1, op }
 }
@@ -98,6 +99,7 @@ fn read_request(section: Section<'_>) -> RequestPlan {
             headers: section.section("headers").map(|section| read_headers(&section)).unwrap_or_default(),
             body: section.string("body").map(|entry| entry.value).unwrap_or_default(),
             accept: section.integers("accept", 200..=599).map(|entry| entry.value).unwrap_or_default(),
+            sha256: None,
         },
     };
     section.finish();

@@ -11,8 +11,8 @@ use harness::{
     exit::ExitCode,
     observe::{EventOutcome, RunDir},
     plan::{
-        Action, Arrival, ConnectionMode, EventPlan, ExternalPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION,
-        Plan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EventPlan, ExternalPlan, Gate, LoadPlan, Op,
+        PLAN_SCHEMA_VERSION, Pace, Plan, RequestPlan, StreamPlan, TargetPlan,
     },
     run::run,
 };
@@ -24,6 +24,8 @@ const SECOND: u64 = 1_000_000_000;
 fn plan(url: &str, exec: Option<String>) -> Plan {
     let stream = |name: &str, connection| StreamPlan {
         name: name.to_owned(),
+        client: Client::Http1,
+        pace: Pace::default(),
         connection,
         rate: 100.0,
         arrival: Arrival::Uniform,
@@ -36,6 +38,7 @@ fn plan(url: &str, exec: Option<String>) -> Plan {
                 headers: Vec::new(),
                 body: String::new(),
                 accept: Vec::new(),
+                sha256: None,
             },
         }],
     };
@@ -60,6 +63,8 @@ fn plan(url: &str, exec: Option<String>) -> Plan {
             timeout_ns: 2 * SECOND,
             slow_ns: SECOND,
             in_flight_max: 1_000,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams: vec![
                 stream("new", ConnectionMode::New),
                 stream("reused", ConnectionMode::Reused { connections: 4 }),

@@ -11,8 +11,8 @@ use harness::{
     drive::load::{self, HeaderNames, LoadHandle, Workload},
     observe::{Attempt, BuyOutcome, Cause, ClosedBy, EnvironmentRecord, Observations, Phase, RunDir},
     plan::{
-        Arrival, ConnectionMode, ExternalPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Plan, RequestPlan,
-        StreamPlan, TargetPlan,
+        Arrival, Client, ConnectionMode, ExternalPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
+        RequestPlan, StreamPlan, TargetPlan,
     },
 };
 use tempfile::TempDir;
@@ -29,12 +29,21 @@ fn get() -> Op {
         headers: Vec::new(),
         body: String::new(),
         accept: Vec::new(),
+        sha256: None,
     }
 }
 
 fn stream(connection: ConnectionMode, rate: f64, op: Op) -> StreamPlan {
     let requests = vec![RequestPlan { name: "request".to_owned(), weight: 1, op }];
-    StreamPlan { name: "stream".to_owned(), connection, rate, arrival: Arrival::Uniform, requests }
+    StreamPlan {
+        name: "stream".to_owned(),
+        client: Client::Http1,
+        pace: Pace::default(),
+        connection,
+        rate,
+        arrival: Arrival::Uniform,
+        requests,
+    }
 }
 
 fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
@@ -52,6 +61,8 @@ fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
             timeout_ns: 10_000 * MS,
             slow_ns: 100 * MS,
             in_flight_max: 10_000,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams,
         },
         events: Vec::new(),

@@ -12,8 +12,8 @@ use harness::{
     exit::ExitCode,
     observe::{EventOutcome, Observations, RunDir},
     plan::{
-        Action, Arrival, ConnectionMode, EventPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION, Plan,
-        ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace,
+        Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
     },
     run::run,
 };
@@ -24,6 +24,8 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
     let request = |name: &str, op| RequestPlan { name: name.to_owned(), weight: 1, op };
     let stream = |name: &str, connection| StreamPlan {
         name: name.to_owned(),
+        client: Client::Http1,
+        pace: Pace::default(),
         connection,
         rate: 100.0,
         arrival: Arrival::Uniform,
@@ -54,6 +56,8 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             // The machine that runs the tests may be busy: this is not about being on time.
             slow_ns: 4_000 * MS,
             in_flight_max: 1_000,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams: vec![
                 stream("new", ConnectionMode::New),
                 stream("reused", ConnectionMode::Reused { connections: 4 }),

@@ -142,7 +142,7 @@ fn list_and_plan_of_the_repository() {
     upgrade               reference   40s  Sixty binary swaps under load; not one
                                            request may fail.
     ");
-    insta::assert_snapshot!(run("plan upgrade").1, @r"
+    insta::assert_snapshot!(run("plan upgrade").1, @"
     upgrade
     Sixty binary swaps under load; not one request may fail.
 
@@ -151,7 +151,7 @@ fn list_and_plan_of_the_repository() {
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight
     seed         1
-    fingerprint  c0465560fdb41e99bed3e79cc639ed73de4d6d3e64e65055ce895019988fd6a8
+    fingerprint  3ad10963f639ad1a7c43a2436e11dc6c013b188c83f4b0e48fd5aa459865be31
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1

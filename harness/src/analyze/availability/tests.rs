@@ -61,6 +61,7 @@ fn the_method_decides_for_other_servers() {
             headers: Vec::new(),
             body: String::new(),
             accept: Vec::new(),
+            sha256: None,
         };
         log.push(REUSED, 10, 11, Reset);
         check_rescued(&mut log, expected);

@@ -24,7 +24,8 @@ pub(super) fn min_detectable_ns(streams: &[(f64, Option<Arrival>)]) -> Option<u6
     let escapes = |seconds: f64| -> f64 {
         let escapes_one = |&(rate, arrival): &(f64, Option<Arrival>)| match arrival {
             Some(Arrival::Uniform) => (1.0 - seconds * rate).max(0.0),
-            Some(Arrival::Poisson) | None => (-seconds * rate).exp(),
+            // Whether a closed loop sends at all in an outage depends on the outage.
+            Some(Arrival::Poisson | Arrival::Closed) | None => (-seconds * rate).exp(),
         };
         streams.iter().map(escapes_one).product()
     };

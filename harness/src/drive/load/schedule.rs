@@ -80,11 +80,15 @@ mod tests {
     use std::collections::HashSet;
 
     use super::{Due, Schedule};
-    use crate::plan::{Arrival, ConnectionMode, LoadPlan, Op, RequestPlan, StreamPlan, planned};
+    use crate::plan::{
+        Arrival, Client, ConnectionMode, LoadPlan, Op, Pace, RequestPlan, StreamPlan, planned,
+    };
 
     fn load() -> LoadPlan {
         let stream = |name: &str, rate, arrival| StreamPlan {
             name: name.to_owned(),
+            client: Client::Http1,
+            pace: Pace::default(),
             connection: ConnectionMode::New,
             rate,
             arrival,
@@ -98,6 +102,8 @@ mod tests {
             timeout_ns: 1,
             slow_ns: 1,
             in_flight_max: 1,
+            stages: Vec::new(),
+            control_rate: 0.0,
             streams: vec![
                 stream("uniform", 300.0, Arrival::Uniform),
                 stream("poisson", 700.0, Arrival::Poisson),

@@ -216,7 +216,7 @@ fn template(request: &RequestPlan, host: &str, workload: &Workload) -> Result<Te
         Op::Info => Ok(Template::Info),
         Op::Buy => Ok(Template::Buy),
         Op::Order => Ok(Template::Order),
-        Op::Http { method, path, headers, body, accept } => {
+        Op::Http { method, path, headers, body, accept, sha256: _ } => {
             let bytes = http_bytes(host, method, path, headers, body)?;
             Ok(Template::Fixed { bytes, accept: accept.clone(), bodyless: method == "HEAD" })
         }

@@ -74,7 +74,10 @@ fn every_byte_is_its_value() {
     for (index, side) in wire::SIDES.iter().enumerate() {
         assert_eq!(*side as usize, index);
     }
-    assert_eq!((wire::PHASES.last(), wire::CAUSES.last()), (Some(&Phase::Validate), Some(&Cause::Late)));
+    assert_eq!(
+        (wire::PHASES.last(), wire::CAUSES.last()),
+        (Some(&Phase::Validate), Some(&Cause::Unresolved))
+    );
     assert_eq!(wire::SIDES.last(), Some(&ClosedBy::Server));
 }
 
@@ -128,7 +131,7 @@ fn what_is_no_log_of_ours_is_refused() {
     check_damage(
         8,
         9,
-        "read RUN/records.bin: its schema version is 9, this harness reads 1; use the harness that wrote it",
+        "read RUN/records.bin: its schema version is 9, this harness reads 2; use the harness that wrote it",
     );
     check_damage(
         12,

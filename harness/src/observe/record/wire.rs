@@ -119,11 +119,20 @@ impl TryFrom<&ConnectionWire> for Connection {
 }
 
 /// Indexed by the byte in the file.
-pub(super) const PHASES: [Phase; 7] =
-    [Phase::Done, Phase::Send, Phase::Connect, Phase::Write, Phase::Wait, Phase::Body, Phase::Validate];
+pub(super) const PHASES: [Phase; 9] = [
+    Phase::Done,
+    Phase::Send,
+    Phase::Resolve,
+    Phase::Connect,
+    Phase::Tls,
+    Phase::Write,
+    Phase::Wait,
+    Phase::Body,
+    Phase::Validate,
+];
 
 /// Indexed by the byte in the file.
-pub(super) const CAUSES: [Cause; 13] = [
+pub(super) const CAUSES: [Cause; 20] = [
     Cause::None,
     Cause::Refused,
     Cause::Reset,
@@ -137,6 +146,13 @@ pub(super) const CAUSES: [Cause; 13] = [
     Cause::NoDescriptors,
     Cause::InFlightMax,
     Cause::Late,
+    Cause::Goaway,
+    Cause::RefusedStream,
+    Cause::StreamReset,
+    Cause::Tls,
+    Cause::WrongDigest,
+    Cause::Surplus,
+    Cause::Unresolved,
 ];
 
 /// Indexed by the byte in the file.

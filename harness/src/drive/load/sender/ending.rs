@@ -9,12 +9,11 @@ use crate::{
         workload::Purchase,
     },
     observe::{Attempt, Buy, BuyOutcome, Cause, ClosedBy, Connection, Instrument, Phase},
-    plan::ConnectionMode,
 };
 
 impl Sender {
     pub(super) fn reuses(&self, stream: u16) -> bool {
-        matches!(self.load.streams[usize::from(stream)].connection, ConnectionMode::Reused { .. })
+        self.load.streams[usize::from(stream)].connection.keeps_alive()
     }
 
     /// When there is something to do again; `None` when everything is done. For a send that is a little

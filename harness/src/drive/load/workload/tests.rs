@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::{HeaderNames, Requests, Workload, order_id};
 use crate::{
     drive::load::{Error, schedule::Due},
-    plan::{Arrival, ConnectionMode, LoadPlan, Op, RequestPlan, StreamPlan},
+    plan::{Arrival, Client, ConnectionMode, LoadPlan, Op, Pace, RequestPlan, StreamPlan},
 };
 
 fn workload() -> Workload {
@@ -25,6 +25,7 @@ fn http(method: &str, headers: &[(&str, &str)], body: &str) -> Op {
         headers: headers.iter().map(owned).collect(),
         body: body.to_owned(),
         accept: Vec::new(),
+        sha256: None,
     }
 }
 
@@ -32,6 +33,8 @@ fn requests(op: Op, workload: Workload) -> Result<Requests, Error> {
     let requests = vec![RequestPlan { name: "it".to_owned(), weight: 1, op }];
     let stream = StreamPlan {
         name: "s".to_owned(),
+        client: Client::Http1,
+        pace: Pace::default(),
         connection: ConnectionMode::New,
         rate: 1.0,
         arrival: Arrival::Uniform,
@@ -43,6 +46,8 @@ fn requests(op: Op, workload: Workload) -> Result<Requests, Error> {
         timeout_ns: 1,
         slow_ns: 1,
         in_flight_max: 1,
+        stages: Vec::new(),
+        control_rate: 0.0,
         streams: vec![stream],
     };
     Requests::new(&load, "shop.test", workload)
@@ -152,7 +157,7 @@ fn which_answers_serve() {
     check(Op::Buy, &[201, 409, 410]);
     check(http("GET", &[], ""), &[200, 201, 204, 302]);
     let Op::Http { method, path, headers, body, .. } = http("GET", &[], "") else { unreachable!() };
-    check(Op::Http { method, path, headers, body, accept: vec![404] }, &[404]);
+    check(Op::Http { method, path, headers, body, accept: vec![404], sha256: None }, &[404]);
 }
 
 #[test]
