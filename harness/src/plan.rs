@@ -81,12 +81,21 @@ pub struct ReferencePlan {
 /// A server that somebody else started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExternalPlan {
-    /// `http://host:port`, no path. Loopback only, unless the scenario says otherwise.
+    /// `http://host:port` or `https://host:port`, no path. Loopback only.
     pub url: String,
+    /// How TLS is spoken; `None` for `http`.
+    pub tls: Option<TlsPlan>,
     /// Name of the answer's header that tells the process generation, if it has one.
     pub process_header: Option<String>,
     /// Name of the answer's header that tells the configuration generation, if it has one.
     pub config_header: Option<String>,
+}
+
+/// Whom TLS trusts. Sessions are not resumed: every handshake is a full one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsPlan {
+    /// Certificates in PEM, one of which has to have signed the server's; `None` trusts anyone.
+    pub ca: Option<PathBuf>,
 }
 
 /// The open-loop load.
@@ -153,7 +162,7 @@ pub enum Client {
 /// How long the bytes of a request and of an answer take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// From the first to the last byte of a request's body, which goes out in pieces; 0 means at once.
+    /// From the head to the last byte of a request's body, which goes out in pieces; 0 means at once.
     pub upload_ns: u64,
     /// From the first to the last byte of an answer, which is read in pieces; 0 means at once.
     pub download_ns: u64,

@@ -50,7 +50,7 @@ const HARNESS: House = House {
         room("clock", &[]),
         pure("scenario", &["plan"]),
         room("observe", &["plan", "clock"]),
-        room("tls", &[]),
+        room("tls", &["plan"]),
         room("environment", &["plan", "observe", "clock", "tls"]),
         room("drive", &["plan", "environment", "observe", "clock", "tls"]),
         pure("analyze", &["plan", "observe"]),

@@ -3,7 +3,7 @@
 use crate::{
     plan::{
         Action, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, StreamPlan, TargetPlan,
-        planned_of,
+        TlsPlan, planned_of,
     },
     scenario::show_ns,
 };
@@ -37,7 +37,13 @@ pub(super) fn describe(plan: &Plan) -> String {
 fn describe_target(target: &TargetPlan) -> String {
     match target {
         TargetPlan::Reference(reference) => describe_reference(reference),
-        TargetPlan::External(external) => format!("external, {}", external.url),
+        TargetPlan::External(external) => match &external.tls {
+            None => format!("external, {}", external.url),
+            Some(TlsPlan { ca: Some(ca) }) => {
+                format!("external, {}, its certificate signed by {}", external.url, ca.display())
+            }
+            Some(TlsPlan { ca: None }) => format!("external, {}, its certificate not checked", external.url),
+        },
     }
 }
 

@@ -18,7 +18,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct External {
     pub address: SocketAddr,
-    /// `host:port` as the URL spells it.
+    /// `host:port` as the URL spells it, the port filled in.
     pub host: String,
 }
 
@@ -46,11 +46,11 @@ impl External {
     }
 }
 
-/// Host and port of an `http://host:port` URL, or why it is none.
+/// Host and port of an `http://host:port` or `https://host:port` URL, or why it is none.
 fn parts(url: &str) -> Result<(String, u16), &'static str> {
     let parsed = Url::parse(url).map_err(|_| "it is not a URL; write http://host:port")?;
-    if parsed.scheme() != "http" {
-        return Err("only http is supported; write http://host:port");
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err("only http and https are supported; write http://host:port");
     }
     if !matches!(parsed.path(), "" | "/") || parsed.query().is_some() {
         return Err("paths belong to the requests of a stream; write http://host:port");
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn reach(url: &str) -> Result<External, Error> {
-        let plan = ExternalPlan { url: url.to_owned(), process_header: None, config_header: None };
+        let plan = ExternalPlan { url: url.to_owned(), tls: None, process_header: None, config_header: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(External::reach(&plan))
     }
@@ -77,7 +77,8 @@ mod tests {
             ("http://127.0.0.1:8080", Ok(("127.0.0.1".to_owned(), 8080))),
             ("http://[::1]:81/", Ok(("[::1]".to_owned(), 81))),
             ("http://localhost", Ok(("localhost".to_owned(), 80))),
-            ("https://localhost", Err("only http is supported; write http://host:port")),
+            ("https://localhost", Ok(("localhost".to_owned(), 443))),
+            ("ftp://localhost", Err("only http and https are supported; write http://host:port")),
             ("http://localhost:1/x", Err("paths belong to the requests of a stream; write http://host:port")),
             ("nonsense", Err("it is not a URL; write http://host:port")),
         ] {

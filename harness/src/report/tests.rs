@@ -117,6 +117,7 @@ fn nothing_measured_is_null() {
     log.observations.environment.store_read = false;
     log.observations.plan.target = TargetPlan::External(ExternalPlan {
         url: "http://127.0.0.1:1".to_owned(),
+        tls: None,
         process_header: None,
         config_header: None,
     });

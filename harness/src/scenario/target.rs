@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use tomlcheck::Section;
 
-use crate::plan::{ExternalPlan, ReferencePlan, TargetPlan};
+use crate::plan::{ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
 
 use super::request::is_token;
 
@@ -38,8 +38,8 @@ const UPGRADE_SETTINGS: [&str; 3] = ["start_timeout_ms", "probation_ms", "drain_
 /// Longest of these settings: ten minutes, in milliseconds.
 const UPGRADE_SETTING_MS_MAX: u64 = 600_000;
 
-/// The port of a URL that names none.
-const HTTP_PORT: u16 = 80;
+/// The schemes that can be loaded, with the port of a URL that names none.
+const SCHEMES: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -112,29 +112,53 @@ fn read_external(section: &Section<'_>) -> ExternalPlan {
             if is_token(name) { Ok(name.to_ascii_lowercase()) } else { Err("it has other characters") }
         })
     };
+    let url = section.parse("url", "a URL on this machine", HINT, loopback_url).unwrap_or_default();
     ExternalPlan {
-        url: section.parse("url", "a URL on this machine", HINT, loopback_url).unwrap_or_default(),
+        tls: read_tls(section, &url),
+        url,
         process_header: header("process_header"),
         config_header: header("config_header"),
     }
 }
 
-/// `http://host:port` with the port filled in. Load is for servers on this machine only: a typing error
+/// Whom TLS trusts has to be said: no public authority signs for this machine.
+fn read_tls(section: &Section<'_>, url: &str) -> Option<TlsPlan> {
+    let ca = section.string("ca").map(|entry| PathBuf::from(entry.value));
+    let insecure = section.boolean("insecure").is_some_and(|entry| entry.value);
+    if !url.starts_with("https:") {
+        for key in ["ca", "insecure"].into_iter().filter(|key| section.has(key) && !url.is_empty()) {
+            section.fault_at(key, "only https trusts anybody", "remove it, or write url = \"https://..\"");
+        }
+        return None;
+    }
+    if insecure && section.has("ca") {
+        section.fault_at("insecure", "whoever trusts everybody needs no ca", "remove one of them");
+    } else if !insecure && !section.has("ca") {
+        section.missing("ca", "write ca = \"ca.pem\", or insecure = true to trust any certificate");
+    }
+    Some(TlsPlan { ca: ca.filter(|_| !insecure) })
+}
+
+/// `http://host:port` or `https://host:port` with the port filled in. Load is for servers on this machine only: a typing error
 /// must not turn the harness on somebody else's.
 fn loopback_url(text: &str) -> Result<String, &'static str> {
     const ELSEWHERE: &str = "only localhost, 127.0.0.0/8 and [::1] are loaded";
-    let rest = text.strip_prefix("http://").ok_or("it does not begin with http://")?;
+    let of_scheme = |&(scheme, port): &(&'static str, u16)| {
+        Some((scheme, port, text.strip_prefix(scheme)?.strip_prefix("://")?))
+    };
+    let (scheme, port, rest) =
+        SCHEMES.iter().find_map(of_scheme).ok_or("it does not begin with http:// or https://")?;
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains(['/', '?', '#', '@']) {
         return Err("it has more than a host and a port");
     }
     let (host, port) = match (rest.rsplit_once(':'), rest.ends_with(']')) {
         (Some((host, port)), false) => (host, port.parse().map_err(|_| "its port is not a number")?),
-        _ => (rest, HTTP_PORT),
+        _ => (rest, port),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let is_loopback = host == "localhost" || bare.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    if is_loopback { Ok(format!("http://{host}:{port}")) } else { Err(ELSEWHERE) }
+    if is_loopback { Ok(format!("{scheme}://{host}:{port}")) } else { Err(ELSEWHERE) }
 }
 
 #[cfg(test)]
@@ -149,7 +173,10 @@ mod tests {
             ("http://localhost", Ok("http://localhost:80")),
             ("http://[::1]:8080", Ok("http://[::1]:8080")),
             ("http://[::1]", Ok("http://[::1]:80")),
-            ("https://127.0.0.1", Err("it does not begin with http://")),
+            ("https://127.0.0.1", Ok("https://127.0.0.1:443")),
+            ("https://localhost:8443/", Ok("https://localhost:8443")),
+            ("httpss://127.0.0.1", Err("it does not begin with http:// or https://")),
+            ("127.0.0.1", Err("it does not begin with http:// or https://")),
             ("http://127.0.0.1:x", Err("its port is not a number")),
             ("http://127.0.0.1:8080/path", Err("it has more than a host and a port")),
             ("http://me@127.0.0.1", Err("it has more than a host and a port")),

@@ -230,6 +230,7 @@ fn an_external_target_passes_without_a_store() {
     log.observations.environment.store_read = false;
     log.observations.plan.target = TargetPlan::External(ExternalPlan {
         url: "http://127.0.0.1:1".to_owned(),
+        tls: None,
         process_header: None,
         config_header: None,
     });

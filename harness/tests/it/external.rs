@@ -54,6 +54,7 @@ fn plan(url: &str, exec: Option<String>) -> Plan {
         seed: 1,
         target: TargetPlan::External(ExternalPlan {
             url: url.to_owned(),
+            tls: None,
             process_header: None,
             config_header: None,
         }),

@@ -53,7 +53,12 @@ fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
         scenario: "scripted".to_owned(),
         description: String::new(),
         seed: 1,
-        target: TargetPlan::External(ExternalPlan { url, process_header: None, config_header: None }),
+        target: TargetPlan::External(ExternalPlan {
+            url,
+            tls: None,
+            process_header: None,
+            config_header: None,
+        }),
         load: LoadPlan {
             duration_ns: duration_ms * MS,
             warmup_ns: 0,

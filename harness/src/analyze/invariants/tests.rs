@@ -231,6 +231,7 @@ fn an_empty_store_is_not_checked_where_there_is_nothing_to_compare() {
 fn external() -> TargetPlan {
     TargetPlan::External(ExternalPlan {
         url: "http://127.0.0.1:8080".to_owned(),
+        tls: None,
         process_header: None,
         config_header: None,
     })
