@@ -198,6 +198,26 @@ impl ConnectionMode {
         }
     }
 
+    /// Connections that are opened before the load begins.
+    #[must_use]
+    pub fn pool(self) -> u32 {
+        match self {
+            Self::Reused { connections }
+            | Self::Idle { connections, .. }
+            | Self::Pipelined { connections, .. } => connections,
+            Self::New | Self::ConnectWait { .. } => 0,
+        }
+    }
+
+    /// Attempts that may be under way on one connection.
+    #[must_use]
+    pub fn depth(self) -> u32 {
+        match self {
+            Self::Pipelined { depth, .. } => depth,
+            Self::New | Self::Reused { .. } | Self::Idle { .. } | Self::ConnectWait { .. } => 1,
+        }
+    }
+
     /// Connections live on after an answer.
     #[must_use]
     pub fn keeps_alive(self) -> bool {

@@ -6,16 +6,19 @@
 //!   tried again.
 //! - What the generator cannot do (ports, descriptors, its own limits) is recorded as its own fault.
 //!
-//! Deliberately absent: closed loops, HTTP/2, TLS and pipelining.
+//! Deliberately absent: closed loops and HTTP/2.
 
+mod ahead;
 mod connection;
 mod lead;
+mod pace;
 mod poller;
 mod pool;
 mod response;
 mod schedule;
 mod sender;
 mod target;
+mod wire;
 mod workload;
 mod writer;
 
@@ -39,7 +42,8 @@ pub use workload::{HeaderNames, Workload};
 use crate::{
     clock::RunClock,
     observe::{self, Instrument, RunDir},
-    plan::{LoadPlan, Plan},
+    plan::{ExternalPlan, LoadPlan, Plan, TargetPlan},
+    tls,
 };
 use sender::Sender;
 use target::Target;
@@ -56,6 +60,10 @@ pub enum Error {
     Workload { request: String, what: &'static str },
     #[error("build a request with {0:?}: a control character would end its line")]
     ControlCharacter(String),
+    #[error("expect a body with the SHA-256 {0:?}: write 64 hexadecimal digits")]
+    Digest(String),
+    #[error("speak TLS with the target")]
+    Tls(#[source] tls::Error),
     #[error("make the load's logs")]
     Log(#[source] observe::Error),
     #[error("start a thread of the load")]
@@ -103,6 +111,7 @@ pub fn start(
     clock: RunClock,
 ) -> Result<LoadHandle, Error> {
     let requests = Requests::new(&plan.load, host, workload)?;
+    let target = Target::new(target, tls_client(&plan.target, host)?);
     allow_descriptors();
     let (recorder, writer) = writer::start(run_dir)?;
     let progress = Arc::new(Progress::default());
@@ -111,13 +120,22 @@ pub fn start(
         Builder::new()
             .name("load-sender".to_owned())
             .spawn(move || {
-                Sender::new(load, seed, clock, requests, Target::new(target), recorder, progress)
+                Sender::new(load, seed, clock, requests, target, recorder, progress)
                     .map_err(Error::Poll)?
                     .run()
             })
             .map_err(Error::Thread)?
     };
     Ok(LoadHandle { planned: expected(&plan.load), progress, sender, writer })
+}
+
+fn tls_client(target: &TargetPlan, host: &str) -> Result<Option<tls::Client>, Error> {
+    match target {
+        TargetPlan::External(ExternalPlan { tls: Some(plan), .. }) => {
+            tls::client(plan, host, &["http/1.1"]).map(Some).map_err(Error::Tls)
+        }
+        TargetPlan::External(_) | TargetPlan::Reference(_) => Ok(None),
+    }
 }
 
 impl LoadHandle {

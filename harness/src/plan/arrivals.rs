@@ -9,7 +9,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{Arrival, LoadPlan, StreamPlan};
+use super::{Arrival, ConnectionMode, LoadPlan, StreamPlan};
 
 const NS_PER_S: f64 = 1e9;
 
@@ -21,7 +21,7 @@ const PHASE_STEP: f64 = 0.618_033_988_749_894_9;
 /// below `duration_ns`.
 ///
 /// Uniform: every `1/rate` seconds, beginning at a fraction of that which depends on the stream's index.
-/// Poisson: exponential gaps with the mean `1/rate`.
+/// Poisson: exponential gaps with the mean `1/rate`. Nothing is due before its connection can be opened.
 pub fn arrivals(
     stream: &StreamPlan,
     stream_index: usize,
@@ -31,6 +31,10 @@ pub fn arrivals(
     let (arrival, gap_ns) = (stream.arrival, NS_PER_S / stream.rate);
     let phase = (as_f64(stream_index) * PHASE_STEP).fract();
     let mut numbers = generator(seed, stream_index, Purpose::Arrivals);
+    let first_ns = match stream.connection {
+        ConnectionMode::ConnectWait { wait_ns } => wait_ns,
+        _ => 0,
+    };
     let mut elapsed_ns = 0.0;
     (0_usize..)
         .map(move |index| match arrival {
@@ -44,6 +48,7 @@ pub fn arrivals(
             Arrival::Closed => f64::INFINITY,
         })
         .map(whole_ns)
+        .skip_while(move |due_ns| *due_ns < first_ns)
         .take_while(move |due_ns| *due_ns < duration_ns)
 }
 

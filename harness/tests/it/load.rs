@@ -19,10 +19,10 @@ use tempfile::TempDir;
 
 use crate::scripted_target::{Act, Counts, Gathering, Request, ScriptedTarget, answer};
 
-const MS: u64 = 1_000_000;
-const REUSED: ConnectionMode = ConnectionMode::Reused { connections: 4 };
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const REUSED: ConnectionMode = ConnectionMode::Reused { connections: 4 };
 
-fn get() -> Op {
+pub(crate) fn get() -> Op {
     Op::Http {
         method: "GET".to_owned(),
         path: "/".to_owned(),
@@ -33,7 +33,7 @@ fn get() -> Op {
     }
 }
 
-fn stream(connection: ConnectionMode, rate: f64, op: Op) -> StreamPlan {
+pub(crate) fn stream(connection: ConnectionMode, rate: f64, op: Op) -> StreamPlan {
     let requests = vec![RequestPlan { name: "request".to_owned(), weight: 1, op }];
     StreamPlan {
         name: "stream".to_owned(),
@@ -46,7 +46,7 @@ fn stream(connection: ConnectionMode, rate: f64, op: Op) -> StreamPlan {
     }
 }
 
-fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
+pub(crate) fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
     let url = "http://127.0.0.1".to_owned();
     Plan {
         schema_version: PLAN_SCHEMA_VERSION,
@@ -76,14 +76,14 @@ fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
 }
 
 /// A run under way, with its folder.
-struct Run {
+pub(crate) struct Run {
     folder: TempDir,
     plan: Plan,
-    load: LoadHandle,
+    pub(crate) load: LoadHandle,
 }
 
 impl Run {
-    fn start(plan: Plan, target: &ScriptedTarget) -> Self {
+    pub(crate) fn start(plan: Plan, target: &ScriptedTarget) -> Self {
         let folder = tempfile::tempdir().expect("a folder must be had");
         let workload = Workload {
             run_id: "run".to_owned(),
@@ -99,7 +99,7 @@ impl Run {
     }
 
     /// Waits for the end and reads everything back from disk.
-    fn finish(self) -> Observations {
+    pub(crate) fn finish(self) -> Observations {
         let run_dir = RunDir::new(self.folder.path());
         let instrument = self.load.join().expect("the load must end");
         assert_eq!(instrument.gaps, Vec::<String>::new());
@@ -129,11 +129,14 @@ fn environment() -> EnvironmentRecord {
 }
 
 /// Runs 600 requests of one stream against a script.
-fn run(connection: ConnectionMode, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Seen {
+pub(crate) fn run(
+    connection: ConnectionMode,
+    script: impl Fn(&Request) -> Act + Send + Sync + 'static,
+) -> Seen {
     run_plan(plan(300, vec![stream(connection, 2_000.0, get())]), script)
 }
 
-fn run_plan(plan: Plan, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Seen {
+pub(crate) fn run_plan(plan: Plan, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Seen {
     let target = ScriptedTarget::start(script);
     let observations = Run::start(plan, &target).finish();
     let counts = Arc::clone(&target.counts);
@@ -142,18 +145,18 @@ fn run_plan(plan: Plan, script: impl Fn(&Request) -> Act + Send + Sync + 'static
 }
 
 /// What both sides saw.
-struct Seen {
-    observations: Observations,
-    counts: Arc<Counts>,
+pub(crate) struct Seen {
+    pub(crate) observations: Observations,
+    pub(crate) counts: Arc<Counts>,
 }
 
 impl Seen {
-    fn failed(&self) -> Vec<Attempt> {
+    pub(crate) fn failed(&self) -> Vec<Attempt> {
         self.observations.attempts.iter().copied().filter(|attempt| !attempt.ok()).collect()
     }
 
     /// How often each pair of phase and cause came, served ones included.
-    fn endings(&self) -> HashMap<(Phase, Cause), usize> {
+    pub(crate) fn endings(&self) -> HashMap<(Phase, Cause), usize> {
         let mut endings = HashMap::new();
         for attempt in &self.observations.attempts {
             *endings.entry((attempt.phase, attempt.cause)).or_default() += 1;
@@ -161,12 +164,12 @@ impl Seen {
         endings
     }
 
-    fn closed_by(&self, side: ClosedBy) -> usize {
+    pub(crate) fn closed_by(&self, side: ClosedBy) -> usize {
         self.observations.connections.iter().filter(|connection| connection.closed_by == side).count()
     }
 
     /// What holds in every run, whatever the target does.
-    fn check_books(&self) {
+    pub(crate) fn check_books(&self) {
         let Observations { attempts, connections, instrument, .. } = &self.observations;
         assert_eq!(attempts.len() as u64, instrument.planned);
         let ids: HashSet<u64> = attempts.iter().map(|attempt| attempt.id).collect();
@@ -184,7 +187,7 @@ impl Seen {
     }
 }
 
-fn hello() -> Vec<u8> {
+pub(crate) fn hello() -> Vec<u8> {
     answer(200, "x-seckill-process: 3\r\nx-config-generation: 7\r\n", "hello")
 }
 
@@ -294,7 +297,7 @@ fn wrong_answers() {
     let server_error = || Act::Answer(answer(500, "", "oh no"));
     check(server_error, Phase::Validate, Cause::BadStatus, 500);
     let too_much = || Act::Answer([hello(), b"more".to_vec()].concat());
-    check(too_much, Phase::Validate, Cause::Parse, 200);
+    check(too_much, Phase::Validate, Cause::Surplus, 200);
 }
 
 #[test]
@@ -315,16 +318,32 @@ fn answers_in_every_shape_are_read() {
     assert_eq!(seen.failed(), []);
 }
 
+/// What nobody asked for spoils the answer that it came behind, also when that was whole already.
 #[test]
-fn bytes_on_an_idle_connection_end_it() {
-    let seen = run_plan(plan(300, vec![stream(REUSED, 100.0, get())]), |_| {
-        Act::Pieces(vec![hello(), b"and more".to_vec()])
-    });
+fn bytes_on_an_idle_connection_are_the_fault_of_the_attempt_before() {
+    let twice = || Act::Pieces(vec![hello(), hello()]);
+    let seen = run_plan(plan(300, vec![stream(REUSED, 100.0, get())]), move |_| twice());
     seen.check_books();
-    // Where the two pieces come as one, or a request comes between them, an attempt shows it as well; the
-    // last ones may find that the load is over.
-    assert!(seen.closed_by(ClosedBy::Server) > 20);
-    assert!(seen.failed().iter().all(|attempt| attempt.cause == Cause::Parse));
+    // The last ones may find that the load is over.
+    let surplus = seen.endings()[&(Phase::Validate, Cause::Surplus)];
+    assert!(surplus > 20);
+    assert_eq!(seen.failed().len(), surplus);
+    assert_eq!(seen.closed_by(ClosedBy::Server), surplus);
+}
+
+/// A server may say so before it closes a connection that nobody uses (RFC 9110 section 15.5.9).
+#[test]
+fn a_farewell_on_an_idle_connection_fails_nobody() {
+    let farewell = answer(408, "connection: close\r\n", "");
+    let seen =
+        run_plan(plan(300, vec![stream(REUSED, 100.0, get())]), move |request| match request.at_server % 2 {
+            0 => Act::Pieces(vec![hello(), farewell.clone()]),
+            _ => Act::Answer(hello()),
+        });
+    seen.check_books();
+    assert!(seen.closed_by(ClosedBy::Server) > 10);
+    let together = seen.endings().get(&(Phase::Validate, Cause::Surplus)).copied().unwrap_or_default();
+    assert_eq!(seen.failed().len(), together);
 }
 
 #[test]
@@ -473,7 +492,7 @@ fn a_load_can_be_cut_short() {
 }
 
 /// Waits for a condition, and fails when it does not come about in half a minute.
-fn wait_until(mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < Duration::from_secs(30), "the condition did not come about");

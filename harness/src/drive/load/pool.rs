@@ -66,9 +66,28 @@ impl Pool {
         self.free.push(mark.slot);
     }
 
-    /// Notes that a connection waits for an attempt.
+    /// Notes that a connection can take an attempt, after the others.
     pub(super) fn set_idle(&mut self, stream: u16, mark: Mark) {
         self.idle[usize::from(stream)].push_back(mark);
+    }
+
+    /// Notes that a connection can take an attempt, before the others.
+    pub(super) fn set_next(&mut self, stream: u16, mark: Mark) {
+        self.idle[usize::from(stream)].push_front(mark);
+    }
+
+    /// As [`Pool::take_idle`], if the connection has been idle since `before_ns` or was never used.
+    pub(super) fn take_rested(&mut self, stream: u16, before_ns: u64) -> Option<(Mark, Box<OpenConnection>)> {
+        loop {
+            let mark = *self.idle[usize::from(stream)].front()?;
+            match self.get(mark) {
+                Some(connection) if connection.requests > 0 && connection.idle_since_ns > before_ns => {
+                    return None;
+                }
+                Some(_) => return self.take_idle(stream),
+                None => drop(self.idle[usize::from(stream)].pop_front()),
+            }
+        }
     }
 
     /// Takes out the idle connection of a stream that was used longest ago.
@@ -98,7 +117,7 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::{Mark, Pool};
-    use crate::drive::load::connection::OpenConnection;
+    use crate::drive::load::{connection::OpenConnection, wire::Wire};
 
     proptest! {
         #[test]
@@ -110,7 +129,8 @@ mod tests {
     fn connect(pool: &mut Pool, id: u32) -> Mark {
         let socket = TcpListener::bind("127.0.0.1:0").expect("a socket must be had");
         let mark = pool.reserve(id);
-        pool.put(mark, Box::new(OpenConnection::new(OwnedFd::from(socket), id, 0, 0)));
+        let wire = Wire::new(OwnedFd::from(socket), None);
+        pool.put(mark, Box::new(OpenConnection::new(wire, id, 0, 0)));
         mark
     }
 
@@ -128,6 +148,27 @@ mod tests {
         pool.put(mark, connection);
         assert_eq!(pool.take_idle(0).map(|(_, connection)| connection.id), Some(3));
         assert!(pool.take_idle(0).is_none(), "the second is busy");
+    }
+
+    #[test]
+    fn a_connection_rests_after_its_answer() {
+        let mut pool = Pool::new(1);
+        for (id, requests, idle_since_ns) in [(1, 0, 900), (2, 3, 100), (3, 3, 200), (4, 3, 300)] {
+            let mark = connect(&mut pool, id);
+            let mut connection = pool.take(mark).unwrap();
+            (connection.requests, connection.idle_since_ns) = (requests, idle_since_ns);
+            if id != 2 {
+                pool.put(mark, connection);
+            }
+            pool.set_idle(0, mark);
+        }
+        let mut take = |before_ns| pool.take_rested(0, before_ns).map(|(_, connection)| connection.id);
+        assert_eq!(take(0), Some(1), "it was never used");
+        assert_eq!(take(199), None);
+        assert_eq!(take(200), Some(3), "the second is gone");
+        assert_eq!(take(299), None);
+        assert_eq!(take(900), Some(4));
+        assert_eq!(take(900), None);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! One answer, read as its bytes come in: head, then a body of known length, in chunks, or until the end.
 //!
 //! Strict where a lenient reader would hide a fault: a body counts only when its announced end was seen,
-//! and bytes after that end are reported. Deliberately absent: the body's content, which is counted and
-//! dropped.
+//! and bytes after that end are reported. Deliberately absent: the body's content, which is counted, hashed
+//! where its digest is known, and dropped.
 
 mod chunks;
 
 use std::mem::MaybeUninit;
+
+use sha2::{Digest as _, Sha256};
 
 use super::workload::HeaderNames;
 use chunks::Chunks;
@@ -28,6 +30,8 @@ pub(super) struct Answer {
     pub(super) keep_alive: bool,
     /// The `location` header, when it was asked for.
     pub(super) location: Option<String>,
+    /// Of the body so far, when it was asked for.
+    digest: Option<Box<Sha256>>,
 }
 
 /// What the reader must know of the question to read its answer.
@@ -38,6 +42,8 @@ pub(super) struct Question<'a> {
     pub(super) bodyless: bool,
     /// Keep the `location` header.
     pub(super) location: bool,
+    /// Hash the body.
+    pub(super) digest: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -114,25 +120,41 @@ impl Answer {
         self.end() != Ending::Nothing
     }
 
+    /// SHA-256 of the body, when it was asked for.
+    pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
+        self.digest.take().map(|digest| digest.finalize().into())
+    }
+
     fn more_head(&self) -> Result<Progress, Malformed> {
         if self.partial.len() > HEAD_BYTES_MAX { Err(Malformed) } else { Ok(Progress::More) }
     }
 
     fn feed_body(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
+        let digest = &mut self.digest;
+        let mut hash = |bytes: &[u8]| {
+            if let Some(digest) = digest {
+                digest.update(bytes);
+            }
+        };
         match &mut self.stage {
             Stage::Sized(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
+                hash(&bytes[..taken]);
                 if *left > 0 {
                     return Ok(Progress::More);
                 }
                 Ok(Progress::Whole { surplus: bytes.len() - taken })
             }
-            Stage::Chunked(chunks) => Ok(match chunks.feed(bytes)? {
+            Stage::Chunked(chunks) => Ok(match chunks.feed(bytes, hash)? {
                 Some(taken) => Progress::Whole { surplus: bytes.len() - taken },
                 None => Progress::More,
             }),
-            Stage::UntilEnd | Stage::Head => Ok(Progress::More),
+            Stage::UntilEnd => {
+                hash(bytes);
+                Ok(Progress::More)
+            }
+            Stage::Head => Ok(Progress::More),
         }
     }
 
@@ -160,6 +182,7 @@ impl Answer {
             }
             let framing = self.read_headers(&head, question)?;
             self.stage = self.body_stage(framing, question.bodyless);
+            self.digest = question.digest.then(Box::default);
             return Ok(Some(start));
         }
     }

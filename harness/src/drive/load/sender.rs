@@ -5,6 +5,7 @@
 //! connection that the server has closed by then is not used.
 
 mod ending;
+mod using;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -12,20 +13,23 @@ use rustix::{event::epoll::EventFlags, io::Errno};
 
 use super::{
     Error, Progress,
+    ahead::Ahead,
     connection::{Exchange, Failure, OpenConnection, Reading},
     lead::Lead,
+    pace::Paces,
     poller::Poller,
     pool::{Mark, Pool},
     schedule::{Due, Schedule},
-    target::Target,
+    target::{Target, Use},
     workload::{Purchase, Requests, order_id},
     writer::Recorder,
 };
 use crate::{
     clock::RunClock,
     observe::{Attempt, Cause, ClosedBy, Instrument, Phase},
-    plan::{ConnectionMode, LoadPlan},
+    plan::LoadPlan,
 };
+use using::Found;
 
 /// Attempts sent before the sockets are looked at again.
 const SENDS_MAX: usize = 16;
@@ -40,6 +44,8 @@ pub(super) struct Sender {
     load: LoadPlan,
     clock: RunClock,
     schedule: Schedule,
+    ahead: Ahead,
+    paces: Paces,
     requests: Requests,
     target: Target,
     poller: Poller,
@@ -66,7 +72,7 @@ struct Counts {
 
 /// A connection that could not be made.
 #[derive(Debug, Clone, Copy)]
-struct Unopened {
+pub(super) struct Unopened {
     /// 0 when nothing reached the wire.
     id: u32,
     failure: Failure,
@@ -91,6 +97,8 @@ impl Sender {
     ) -> Result<Self, Errno> {
         Ok(Self {
             schedule: Schedule::new(&load, seed),
+            ahead: Ahead::new(&load, seed),
+            paces: Paces::default(),
             pool: Pool::new(load.streams.len()),
             load,
             clock,
@@ -120,7 +128,9 @@ impl Sender {
         }
         loop {
             self.obey_stop();
+            self.open_ahead().map_err(Error::Poll)?;
             self.send_due().map_err(Error::Poll)?;
+            self.pass_pieces();
             let now_ns = self.clock.now_ns();
             self.expire(now_ns);
             self.recorder.tick(now_ns);
@@ -136,23 +146,6 @@ impl Sender {
             self.handle_news().map_err(Error::Poll)?;
         }
         Ok(self.finish())
-    }
-
-    /// Opens the pools of the reused streams. Their connections are made before the load begins, and are
-    /// not attempts: one that fails is replaced when it is missed.
-    fn open_pools(&mut self) -> Result<(), Errno> {
-        for index in 0..self.load.streams.len() {
-            let ConnectionMode::Reused { connections } = self.load.streams[index].connection else {
-                continue;
-            };
-            let stream = u16::try_from(index).expect("a plan must have fewer than 65,536 streams");
-            for _ in 0..connections {
-                if let Ok((mark, connection)) = self.open(stream, 0)? {
-                    self.pool.put(mark, connection);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Sends what is due. What is still unsent when even the last answer should have come is given up.
@@ -179,22 +172,26 @@ impl Sender {
             self.give_up(due, Cause::InFlightMax);
             return Ok(());
         }
-        if self.reuses(due.stream)
-            && let Some((mark, mut connection)) = self.pool.take_idle(due.stream)
-        {
-            let purchase = self.requests.write(&due, &mut connection.request);
-            connection.begin(attempt(due, self.clock.now_ns()), purchase);
-            self.under_way(mark, connection);
-            return Ok(());
-        }
+        let now_ns = self.clock.now_ns();
+        let attempt = attempt(due, now_ns);
+        let pace = self.load.streams[usize::from(due.stream)].pace;
+        let unopened = match self.find(due.stream, now_ns) {
+            Found::Connection(mark, mut connection) => {
+                let purchase = self.requests.write(&due, connection.room());
+                connection.begin(attempt, purchase, pace);
+                self.under_way(mark, connection, attempt);
+                return Ok(());
+            }
+            Found::Unopened(unopened) => Err(unopened),
+            Found::Nothing => self.open(due.stream, now_ns)?,
+        };
         let mut request = Vec::new();
         let purchase = self.requests.write(&due, &mut request);
-        let attempt = attempt(due, self.clock.now_ns());
-        match self.open(due.stream, attempt.sent_ns)? {
+        match unopened {
             Ok((mark, mut connection)) => {
-                connection.request = request;
-                connection.begin(attempt, purchase);
-                self.under_way(mark, connection);
+                *connection.room() = request;
+                connection.begin(attempt, purchase, pace);
+                self.under_way(mark, connection, attempt);
             }
             Err(unopened) => self.unopened(attempt, purchase, unopened),
         }
@@ -207,29 +204,34 @@ impl Sender {
         stream: u16,
         opened_ns: u64,
     ) -> Result<Result<(Mark, Box<OpenConnection>), Unopened>, Errno> {
-        let once = !self.reuses(stream);
-        let socket = match self.target.open(once) {
-            Ok(socket) => socket,
+        let plan = &self.load.streams[usize::from(stream)];
+        let purpose = Use { once: !plan.connection.keeps_alive(), slow: plan.pace.download_ns > 0 };
+        let wire = match self.target.open(purpose) {
+            Ok(wire) => wire,
             Err(failure) => return Ok(Err(self.refused(stream, opened_ns, failure))),
         };
         self.connections += 1;
-        let connection = OpenConnection::new(socket, self.connections, stream, opened_ns);
+        let connection = OpenConnection::new(wire, self.connections, stream, opened_ns);
         let mark = self.pool.reserve(connection.id);
         self.poller.watch(&connection, mark.bits())?;
         Ok(Ok((mark, Box::new(connection))))
     }
 
     /// Puts the attempt that a connection has taken on the wire.
-    fn under_way(&mut self, mark: Mark, mut connection: Box<OpenConnection>) {
-        let attempt = connection.exchange.as_ref().expect("an attempt must have been taken").attempt;
+    fn under_way(&mut self, mark: Mark, mut connection: Box<OpenConnection>, attempt: Attempt) {
+        if let Some(settled) = connection.unsettled.take() {
+            self.recorder.attempt(settled);
+        }
         self.counts.sent += 1;
         self.counts.in_flight += 1;
         self.counts.in_flight_max = self.counts.in_flight_max.max(self.counts.in_flight);
         self.progress.sent(self.counts.sent, self.counts.in_flight);
-        match connection.write() {
+        match connection.lost.map_or_else(|| connection.write(), Err) {
             Ok(()) => {
                 let at_ns = attempt.sent_ns + self.load.timeout_ns;
                 self.deadlines.push_back(Deadline { at_ns, mark, attempt: attempt.id });
+                self.pace(mark, &attempt);
+                self.offer_more(mark, &connection);
                 self.pool.put(mark, connection);
             }
             Err(failure) => self.fail(mark, connection, failure, ClosedBy::Server),
@@ -247,16 +249,21 @@ impl Sender {
     }
 
     fn news(&mut self, mark: Mark, mut connection: Box<OpenConnection>, flags: EventFlags) {
-        if connection.unwritten() {
+        if connection.lost.is_some() {
+            return self.pool.put(mark, connection);
+        }
+        if connection.can_write() {
             if let Err(failure) = connection.write() {
                 return self.fail(mark, connection, failure, ClosedBy::Server);
             }
-        } else if !connection.established {
-            if connection.confirm().is_err() {
-                return self.close(mark, &connection, ClosedBy::Unopened);
+        } else if !connection.connected() {
+            if let Err(failure) = connection.confirm() {
+                return self.over(mark, connection, failure);
             }
             connection.idle_since_ns = self.clock.now_ns();
-            self.pool.set_idle(connection.stream, mark);
+            if connection.greet() {
+                self.pool.set_idle(connection.stream, mark);
+            }
         }
         let hangup = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         if hangup || flags.contains(EventFlags::IN) {
@@ -274,16 +281,21 @@ impl Sender {
                 .map(|Exchange { attempt, .. }| self.requests.question(attempt.stream, attempt.request));
             match connection.read(&mut self.buffer, question, hangup, &self.clock) {
                 Reading::Pending => return self.pool.put(mark, connection),
-                Reading::Over => return self.close(mark, &connection, ClosedBy::Server),
+                Reading::Ready => {
+                    connection.idle_since_ns = self.clock.now_ns();
+                    self.pool.set_idle(connection.stream, mark);
+                    return self.pool.put(mark, connection);
+                }
+                Reading::Over(failure) => return self.over(mark, connection, failure),
                 Reading::Failed(failure) if failure.cause == Cause::Parse => {
                     return self.fail(mark, connection, failure, ClosedBy::Client);
                 }
                 Reading::Failed(failure) => return self.fail(mark, connection, failure, ClosedBy::Server),
                 Reading::Answered { surplus, drained } => {
                     if let Some(side) = self.answered(&mut connection, surplus) {
-                        return self.close(mark, &connection, side);
+                        return self.fail_behind(mark, connection, Cause::Eof, side);
                     }
-                    self.pool.set_idle(connection.stream, mark);
+                    self.offer_again(mark, &connection);
                     if drained {
                         return self.pool.put(mark, connection);
                     }
@@ -295,15 +307,22 @@ impl Sender {
     /// Judges a whole answer; who closes the connection, unless it goes on.
     fn answered(&mut self, connection: &mut OpenConnection, surplus: usize) -> Option<ClosedBy> {
         let unwritten = connection.unwritten();
-        let Exchange { attempt, purchase, answer } =
+        let Exchange { attempt, purchase, mut answer, .. } =
             connection.exchange.take().expect("an answer must have its attempt");
+        connection.advance();
+        let digest = answer.digest();
         let order = answer.location.as_deref().and_then(order_id);
         let wrong = |cause| Failure { phase: Phase::Validate, cause };
-        let verdict = if !self.requests.accepts(attempt.stream, attempt.request, answer.status) {
+        let (stream, request) = (attempt.stream, attempt.request);
+        let verdict = if !self.requests.accepts(stream, request, answer.status) {
             wrong(Cause::BadStatus)
-        } else if surplus > 0 || (purchase.is_some() && answer.status == 201 && order.is_none()) {
-            // More than was announced, or an order that cannot be told from others.
+        } else if surplus > 0 {
+            wrong(Cause::Surplus)
+        } else if purchase.is_some() && answer.status == 201 && order.is_none() {
+            // An order that cannot be told from others.
             wrong(Cause::Parse)
+        } else if !self.requests.fits(stream, request, digest) {
+            wrong(Cause::WrongDigest)
         } else {
             SERVED
         };
@@ -313,12 +332,18 @@ impl Sender {
         }
         let attempt =
             Attempt { status: answer.status, process: answer.process, config: answer.config, ..attempt };
-        self.end(attempt, purchase, verdict, acknowledged);
-        connection.idle_since_ns = self.clock.now_ns();
-        if !self.reuses(connection.stream) || unwritten {
+        let attempt = self.end(attempt, purchase, verdict, acknowledged);
+        connection.idle_since_ns = attempt.ended_ns;
+        let goes_on = answer.keep_alive && surplus == 0;
+        if goes_on && connection.under_way() == 0 {
+            connection.unsettled = Some(attempt);
+        } else {
+            self.recorder.attempt(attempt);
+        }
+        if !self.mode(connection.stream).keeps_alive() || unwritten {
             return Some(ClosedBy::Client);
         }
-        (!answer.keep_alive || surplus > 0).then_some(ClosedBy::Server)
+        (!goes_on).then_some(ClosedBy::Server)
     }
 }
 

@@ -11,6 +11,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
 use rustix::{
@@ -18,32 +19,60 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with, sockopt},
 };
 
-use super::connection::Failure;
-use crate::observe::{Cause, Phase};
+use rustls::ClientConnection;
+
+use super::{connection::Failure, wire::Wire};
+use crate::{
+    observe::{Cause, Phase},
+    tls,
+};
 
 /// Source addresses 127.0.0.1 to 127.0.0.64: 1,800,000 new connections a minute.
 const SOURCES: u8 = 64;
+/// What the kernel may receive for a slow reader before the server notices; the kernel doubles it. Much less
+/// than a segment of the loopback device (64 KiB) stalls the server by itself.
+const SLOW_RECEIVE_BYTES: usize = 32 * 1024;
+
+/// What a connection will be used for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    /// It will carry a single attempt.
+    pub(super) once: bool,
+    /// Its answers are read slowly.
+    pub(super) slow: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Target {
     address: SocketAddr,
+    tls: Option<tls::Client>,
     /// The target is 127.0.0.1.
     spread: bool,
     turn: u8,
 }
 
 impl Target {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, spread: address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST), turn: 0 }
+    pub(super) fn new(address: SocketAddr, tls: Option<tls::Client>) -> Self {
+        Self { address, tls, spread: address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST), turn: 0 }
     }
 
-    /// Begins a connection; `once` says that it will carry a single attempt.
-    pub(super) fn open(&mut self, once: bool) -> Result<OwnedFd, Failure> {
+    /// Begins a connection.
+    pub(super) fn open(&mut self, purpose: Use) -> Result<Wire, Failure> {
+        let tls =
+            self.tls.as_ref().map(|tls| ClientConnection::new(Arc::clone(&tls.config), tls.server.clone()));
+        let tls = tls.transpose().map_err(|_| Failure { phase: Phase::Tls, cause: Cause::Tls })?;
+        Ok(Wire::new(self.connect(purpose)?, tls.map(Box::new)))
+    }
+
+    fn connect(&mut self, Use { once, slow }: Use) -> Result<OwnedFd, Failure> {
         let family = if self.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =
             socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP)).map_err(connect_failure)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(connect_failure)?;
+        if slow {
+            sockopt::set_socket_recv_buffer_size(&socket, SLOW_RECEIVE_BYTES).map_err(connect_failure)?;
+        }
         if once && self.spread {
             self.turn = self.turn % SOURCES + 1;
             let source = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, self.turn), 0);

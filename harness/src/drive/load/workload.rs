@@ -68,7 +68,7 @@ pub(super) struct Requests {
 
 #[derive(Debug)]
 enum Template {
-    Fixed { bytes: Vec<u8>, accept: Vec<u16>, bodyless: bool },
+    Fixed { bytes: Vec<u8>, accept: Vec<u16>, bodyless: bool, digest: Option<[u8; 32]> },
     Info,
     Buy,
     Order,
@@ -103,9 +103,8 @@ impl Requests {
         })
     }
 
-    /// Writes the request of an attempt over what is in `out`; what it buys if it does.
+    /// Appends the request of an attempt to what is in `out`; what it buys if it does.
     pub(super) fn write(&mut self, due: &Due, out: &mut Vec<u8>) -> Option<Purchase> {
-        out.clear();
         match &self.templates[usize::from(due.stream)][usize::from(due.request)] {
             Template::Fixed { bytes, .. } => out.extend_from_slice(bytes),
             Template::Info => self.write_info(out),
@@ -122,6 +121,15 @@ impl Requests {
             names: &self.workload.headers,
             bodyless: matches!(template, Template::Fixed { bodyless: true, .. }),
             location: matches!(template, Template::Buy),
+            digest: matches!(template, Template::Fixed { digest: Some(_), .. }),
+        }
+    }
+
+    /// An answer's body with this digest, if it was asked for, serves the request.
+    pub(super) fn fits(&self, stream: u16, request: u16, digest: Option<[u8; 32]>) -> bool {
+        match &self.templates[usize::from(stream)][usize::from(request)] {
+            Template::Fixed { digest: wanted, .. } => *wanted == digest,
+            Template::Info | Template::Buy | Template::Order => true,
         }
     }
 
@@ -209,16 +217,22 @@ fn template(request: &RequestPlan, host: &str, workload: &Workload) -> Result<Te
     match &request.op {
         Op::List => {
             let bytes = format!("GET /event/list HTTP/1.1\r\nhost: {host}\r\n{AGENT}\r\n").into_bytes();
-            Ok(Template::Fixed { bytes, accept: vec![200], bodyless: false })
+            Ok(Template::Fixed { bytes, accept: vec![200], bodyless: false, digest: None })
         }
         Op::Info | Op::Buy | Op::Order if workload.sale_events == 0 => Err(wants("a sale event")),
         Op::Buy | Op::Order if workload.tokens.is_empty() => Err(wants("users with tokens")),
         Op::Info => Ok(Template::Info),
         Op::Buy => Ok(Template::Buy),
         Op::Order => Ok(Template::Order),
-        Op::Http { method, path, headers, body, accept, sha256: _ } => {
+        Op::Http { method, path, headers, body, accept, sha256 } => {
             let bytes = http_bytes(host, method, path, headers, body)?;
-            Ok(Template::Fixed { bytes, accept: accept.clone(), bodyless: method == "HEAD" })
+            let digest = sha256.as_deref().map(|hex| digest(hex).ok_or(Error::Digest(hex.to_owned())));
+            Ok(Template::Fixed {
+                bytes,
+                accept: accept.clone(),
+                bodyless: method == "HEAD",
+                digest: digest.transpose()?,
+            })
         }
     }
 }
@@ -248,6 +262,16 @@ fn http_bytes(
     }
     append(&mut out, format_args!("\r\n{body}"));
     Ok(out)
+}
+
+/// The bytes of a SHA-256 in hex.
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let bytes = hex.as_bytes().chunks(2).map(|pair| match *pair {
+        [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
+        _ => None,
+    });
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

@@ -47,12 +47,18 @@ impl Default for At {
 }
 
 impl Chunks {
-    /// Takes the next bytes; how many belonged to the body when that is whole.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    /// Takes the next bytes and hands on those that are data; how many belonged to the body when that is
+    /// whole.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut data: impl FnMut(&[u8]),
+    ) -> Result<Option<usize>, Malformed> {
         let mut index = 0;
         while index < bytes.len() {
             if let At::Data { left } = self.at {
                 let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - index);
+                data(&bytes[index..index + taken]);
                 index += taken;
                 let left = left - taken as u64;
                 self.at = if left == 0 { At::DataReturn } else { At::Data { left } };

@@ -18,7 +18,7 @@ fn feed(bytes: &[u8], size: usize, bodyless: bool) -> (Answer, Result<Progress, 
     let mut fed = 0;
     for piece in bytes.chunks(size) {
         fed += piece.len();
-        progress = answer.feed(piece, Question { names: &names, bodyless, location: true });
+        progress = answer.feed(piece, Question { names: &names, bodyless, location: true, digest: true });
         if progress != Ok(Progress::More) {
             break;
         }
@@ -126,4 +126,27 @@ fn an_endless_head_is_refused() {
     let (answer, progress) = feed(&bytes, 4096, false);
     assert_eq!(progress, Err(Malformed));
     assert_eq!(answer.end(), Ending::Head);
+}
+
+/// Framing, pieces and bytes behind the answer make no difference to the digest of a body.
+#[test]
+fn bodies_are_hashed() {
+    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    for (bytes, expected) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", hello),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello, you", hello),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3;x\r\nllo\r\n0\r\na: b\r\n\r\n",
+            hello,
+        ),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nhello", hello),
+        ("HTTP/1.1 204 No Content\r\n\r\n", nothing),
+    ] {
+        for size in 1..=bytes.len() {
+            let (mut answer, _) = feed(bytes.as_bytes(), size, false);
+            assert_eq!(answer.digest().map(hex).as_deref(), Some(expected), "{bytes:?} by {size}");
+        }
+    }
 }

@@ -12,17 +12,14 @@ use crate::{
 };
 
 impl Sender {
-    pub(super) fn reuses(&self, stream: u16) -> bool {
-        self.load.streams[usize::from(stream)].connection.keeps_alive()
-    }
-
     /// When there is something to do again; `None` when everything is done. For a send that is a little
     /// early, by what the machine takes to wake up.
     pub(super) fn wake_ns(&self) -> Option<u64> {
         let next_ns = self.schedule.next_ns().filter(|_| !self.stopped);
         let next_ns = next_ns.map(|next_ns| next_ns.saturating_sub(self.lead.ns()));
         let deadline_ns = self.deadlines.front().map(|deadline| deadline.at_ns);
-        let work_ns = [next_ns, deadline_ns].into_iter().flatten().min()?;
+        let ahead_ns = self.ahead.next_ns().filter(|_| !self.stopped);
+        let work_ns = [next_ns, deadline_ns, ahead_ns, self.paces.next_ns()].into_iter().flatten().min()?;
         Some(work_ns.min(self.recorder.flush_at_ns()))
     }
 
@@ -41,8 +38,7 @@ impl Sender {
     /// Fails the attempts whose time is over.
     pub(super) fn expire(&mut self, now_ns: u64) {
         while let Some(&Deadline { at_ns, mark, attempt }) = self.deadlines.front() {
-            let exchange = self.pool.get(mark).and_then(|connection| connection.exchange.as_ref());
-            let under_way = exchange.is_some_and(|exchange| exchange.attempt.id == attempt);
+            let under_way = self.pool.get(mark).is_some_and(|connection| connection.carries(attempt));
             if under_way && at_ns > now_ns {
                 return;
             }
@@ -56,8 +52,10 @@ impl Sender {
 
     /// Records an attempt that is never sent.
     pub(super) fn give_up(&mut self, due: Due, cause: Cause) {
+        self.waste_ahead(due.stream);
         let purchase = self.requests.write(&due, &mut Vec::new());
-        self.record(attempt(due, 0), purchase, Failure { phase: Phase::Send, cause }, None);
+        let attempt = self.judged(attempt(due, 0), purchase, Failure { phase: Phase::Send, cause }, None);
+        self.recorder.attempt(attempt);
     }
 
     /// Gives a connection that was refused its number and its record, unless nothing reached the wire.
@@ -81,10 +79,12 @@ impl Sender {
             self.counts.sent += 1;
             self.progress.sent(self.counts.sent, self.counts.in_flight);
         }
-        self.record(Attempt { connection: id, sent_ns, ..attempt }, purchase, failure, None);
+        let attempt = Attempt { connection: id, sent_ns, ..attempt };
+        let attempt = self.judged(attempt, purchase, failure, None);
+        self.recorder.attempt(attempt);
     }
 
-    /// Ends the attempt under way on a connection, and the connection.
+    /// Ends all attempts under way on a connection, and the connection. The failure is that of the first.
     pub(super) fn fail(
         &mut self,
         mark: Mark,
@@ -92,34 +92,68 @@ impl Sender {
         failure: Failure,
         side: ClosedBy,
     ) {
-        let Exchange { attempt, purchase, answer } =
-            connection.exchange.take().expect("a failure must have its attempt");
-        let attempt =
-            Attempt { status: answer.status, process: answer.process, config: answer.config, ..attempt };
-        self.end(attempt, purchase, failure, None);
-        self.close(mark, &connection, side);
+        self.fail_first(&mut connection, failure);
+        let cause = if failure.cause == Cause::ShortBody { Cause::Eof } else { failure.cause };
+        self.fail_behind(mark, connection, cause, side);
     }
 
-    /// Ends an attempt that was under way.
+    /// Ends the attempts whose answers will not come any more, and the connection.
+    pub(super) fn fail_behind(
+        &mut self,
+        mark: Mark,
+        mut connection: Box<OpenConnection>,
+        cause: Cause,
+        side: ClosedBy,
+    ) {
+        while connection.exchange.is_some() {
+            let failure = Failure { phase: connection.phase(), cause };
+            self.fail_first(&mut connection, failure);
+        }
+        self.close(mark, connection, side);
+    }
+
+    fn fail_first(&mut self, connection: &mut OpenConnection, failure: Failure) {
+        let Exchange { attempt, purchase, answer, .. } =
+            connection.exchange.take().expect("a failure must have its attempt");
+        connection.advance();
+        let attempt =
+            Attempt { status: answer.status, process: answer.process, config: answer.config, ..attempt };
+        let attempt = self.end(attempt, purchase, failure, None);
+        self.recorder.attempt(attempt);
+    }
+
+    /// Ends an attempt that was under way: what is to be recorded of it.
     pub(super) fn end(
         &mut self,
         attempt: Attempt,
         purchase: Option<Purchase>,
         ending: Failure,
         order: Option<&str>,
-    ) {
+    ) -> Attempt {
         self.counts.in_flight -= 1;
-        self.record(attempt, purchase, ending, order);
+        self.judged(attempt, purchase, ending, order)
     }
 
     /// Closes a connection: its socket goes with it.
-    pub(super) fn close(&mut self, mark: Mark, connection: &OpenConnection, side: ClosedBy) {
+    pub(super) fn close(&mut self, mark: Mark, mut connection: Box<OpenConnection>, side: ClosedBy) {
+        if let Some(settled) = connection.unsettled.take() {
+            self.recorder.attempt(settled);
+        }
+        if side == ClosedBy::Client {
+            connection.say_goodbye();
+        }
         self.pool.release(mark);
         self.recorder.connection(connection.record(self.clock.now_ns(), side));
     }
 
-    /// Writes an attempt down, and what it bought.
-    fn record(&mut self, attempt: Attempt, purchase: Option<Purchase>, ending: Failure, order: Option<&str>) {
+    /// Counts what became of an attempt, and writes down what it bought.
+    fn judged(
+        &mut self,
+        attempt: Attempt,
+        purchase: Option<Purchase>,
+        ending: Failure,
+        order: Option<&str>,
+    ) -> Attempt {
         let Failure { phase, cause } = ending;
         let attempt = Attempt { ended_ns: self.clock.now_ns(), phase, cause, ..attempt };
         self.counts.planned += 1;
@@ -137,14 +171,14 @@ impl Sender {
                 process: attempt.process,
             });
         }
-        self.recorder.attempt(attempt);
+        attempt
     }
 
     /// Closes everything that is still open and says how it went.
     pub(super) fn finish(mut self) -> Instrument {
         for mark in self.pool.marks() {
             if let Some(connection) = self.pool.take(mark) {
-                self.close(mark, &connection, ClosedBy::Client);
+                self.close(mark, connection, ClosedBy::Client);
                 self.recorder.tick_patiently();
             }
         }
@@ -166,7 +200,7 @@ impl Sender {
 fn outcome(attempt: &Attempt, order: Option<&str>) -> BuyOutcome {
     match (order, attempt.phase) {
         (Some(order), _) => BuyOutcome::Acknowledged { order: order.to_owned() },
-        (None, Phase::Send | Phase::Connect) => BuyOutcome::Unsent,
+        (None, Phase::Send | Phase::Resolve | Phase::Connect | Phase::Tls) => BuyOutcome::Unsent,
         (None, Phase::Done | Phase::Validate) if (400..500).contains(&attempt.status) => {
             BuyOutcome::Rejected { status: attempt.status }
         }
@@ -189,6 +223,7 @@ mod tests {
         check(410, Phase::Done, Cause::None, None, BuyOutcome::Rejected { status: 410 });
         check(429, Phase::Validate, Cause::BadStatus, None, BuyOutcome::Rejected { status: 429 });
         check(0, Phase::Connect, Cause::Refused, None, BuyOutcome::Unsent);
+        check(0, Phase::Tls, Cause::Eof, None, BuyOutcome::Unsent);
         check(0, Phase::Send, Cause::InFlightMax, None, BuyOutcome::Unsent);
         // The order may exist: the answer was lost, is not whole, or is a server's error.
         check(0, Phase::Write, Cause::Reset, None, BuyOutcome::Unknown);
