@@ -4,6 +4,7 @@
 //! reads a clock, a file or the network. All times are nanoseconds after the start of the load (`t0`).
 
 mod arrivals;
+mod stages;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use arrivals::{RequestPicker, arrivals, planned, planned_of};
+pub use stages::lowest_share;
 
 /// Version of `plan.json`; a reader refuses any other.
 pub const PLAN_SCHEMA_VERSION: u32 = 2;
@@ -111,6 +113,9 @@ pub struct LoadPlan {
     pub slow_ns: u64,
     /// Attempts in flight at once over all streams; one more is not sent, and reported as unsent.
     pub in_flight_max: u32,
+    /// What is due within this time is sent together, at its end; 0 sends each attempt when it is due. Fewer
+    /// wake-ups cost less processor time, and the attempts are late by up to this.
+    pub coalesce_ns: u64,
     /// How the rates of all streams change in the course of the load; their lengths add up to
     /// `duration_ns`. Empty: they are constant.
     pub stages: Vec<Stage>,

@@ -13,6 +13,7 @@ mod event;
 mod gate;
 mod load;
 mod request;
+mod stage;
 mod target;
 
 use std::path::Path;
@@ -116,7 +117,7 @@ fn read_root(root: Section<'_>, expected_name: Option<&str>) -> Option<Scenario>
     let load = root.required_section("load", "write [load] with a rate, a duration and its streams");
     let load = load.and_then(|section| load::read(section, target.as_ref()));
     let events = event::read(&root, target.as_ref(), load.as_ref());
-    let gates = gate::read(&root, events.as_deref());
+    let gates = gate::read(&root, load.as_ref(), events.as_deref());
     root.finish();
     Some(Scenario {
         name: name?,

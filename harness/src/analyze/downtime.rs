@@ -43,6 +43,7 @@ use crate::{
         select::{Selection, Span},
     },
     observe::Observations,
+    plan::lowest_share,
 };
 
 pub use detect::DETECTION;
@@ -153,12 +154,14 @@ pub fn measure(
     attribution: &Attribution,
 ) -> Downtime {
     let attempts = &observations.attempts;
+    // An outage may come when the stages are at their lowest.
+    let lowest_share = lowest_share(&observations.plan.load.stages, span.from_ns, span.sending_to_ns);
     let mut streams = Vec::with_capacity(selection.streams.len());
     let mut cores = Vec::new();
     let mut probes = Vec::new();
     for (number, stream) in (0_u16..).zip(selection.streams) {
         let arrival = observations.plan.load.streams.get(usize::from(number)).map(|plan| plan.arrival);
-        let probe = (span.rate(stream.sent), arrival);
+        let probe = (span.rate(stream.sent) * lowest_share, arrival);
         let late = brownout::measure(attempts, stream.late, number, attribution);
         let hard = hard::measure(attempts, stream.good, stream.bad, Place { number, span, attribution });
         streams.push(StreamDowntime {

@@ -247,6 +247,7 @@ fn plan() -> Plan {
             timeout_ns: 5_000 * MS,
             slow_ns: 100 * MS,
             in_flight_max: 1_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![

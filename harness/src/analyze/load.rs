@@ -7,7 +7,10 @@ use super::{
     latency::{Quantiles, Times},
     select,
 };
-use crate::observe::{Cause, Observations};
+use crate::{
+    observe::{Cause, Observations},
+    plan::Arrival,
+};
 
 /// The generator's own figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,8 @@ pub struct Load {
     /// Attempts that the generator says it sent and the log does not hold.
     pub lost: u64,
     pub in_flight_max: u32,
-    /// From the intended time to the sending, nanoseconds; `None` when nothing was sent.
+    /// From the intended time to the sending, nanoseconds, of all but closed loops; `None` when nothing was
+    /// sent.
     pub lateness: Option<Quantiles>,
     /// Processor time of the sending threads, microseconds.
     pub cpu_us: u64,
@@ -35,8 +39,13 @@ pub struct Load {
 pub fn measure(observations: &Observations, requests: &Requests) -> Load {
     let instrument = &observations.instrument;
     let mut lateness = Times::default();
+    let plan = &observations.plan.load;
+    let closed = |stream: u16| {
+        plan.streams.get(usize::from(stream)).is_some_and(|stream| stream.arrival == Arrival::Closed)
+    };
     for attempt in &observations.attempts {
-        if select::counts(attempt, observations.plan.load.warmup_ns) {
+        // A closed loop cannot be late, and its zeros must not hide that others are.
+        if select::counts(attempt, plan.warmup_ns) && !closed(attempt.stream) {
             lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
         }
     }

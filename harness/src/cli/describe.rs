@@ -2,8 +2,8 @@
 
 use crate::{
     plan::{
-        Action, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, StreamPlan, TargetPlan,
-        TlsPlan, planned_of,
+        Action, Arrival, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, Stage, StreamPlan,
+        TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };
@@ -20,10 +20,12 @@ pub(super) fn describe(plan: &Plan) -> String {
     let head = [
         ("target", describe_target(&plan.target)),
         ("load", describe_load(&plan.load)),
+        ("stages", describe_stages(&plan.load.stages)),
         ("seed", plan.seed.to_string()),
         ("fingerprint", plan.fingerprint()),
     ];
-    let head: Vec<Vec<String>> = head.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    let told = head.into_iter().filter(|(_, value)| !value.is_empty());
+    let head: Vec<Vec<String>> = told.map(|(name, value)| vec![name.to_owned(), value]).collect();
     text += &table(&[Align::Left, Align::Left], &head);
     text += "\n";
     text += &describe_streams(&plan.load, plan.seed);
@@ -71,21 +73,38 @@ fn describe_load(load: &LoadPlan) -> String {
         timeout_ns,
         slow_ns,
         in_flight_max,
+        coalesce_ns,
         stages: _,
         control_rate: _,
         streams: _,
     } = load;
+    let coalesce = if *coalesce_ns == 0 {
+        String::new()
+    } else {
+        format!("; sent in bunches of {}", show_ns(*coalesce_ns))
+    };
     let warmup = if *warmup_ns == 0 {
         "without warm-up".to_owned()
     } else {
         format!("the first {} not counted", show_ns(*warmup_ns))
     };
     format!(
-        "{}, {warmup}; failed after {}, slow after {}; at most {in_flight_max} in flight",
+        "{}, {warmup}; failed after {}, slow after {}; at most {in_flight_max} in flight{coalesce}",
         show_ns(*duration_ns),
         show_ns(*timeout_ns),
         show_ns(*slow_ns)
     )
+}
+
+/// Steps and ramps one after the other; nothing when the rates are constant.
+fn describe_stages(stages: &[Stage]) -> String {
+    let percent = |factor: f64| format!("{} %", show_rate(factor * 100.0));
+    let describe = |stage: &Stage| {
+        let (from, to) = (percent(stage.from), percent(stage.to));
+        let level = if from == to { from } else { format!("{from} to {to}") };
+        format!("{level} for {}", show_ns(stage.duration_ns))
+    };
+    stages.iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 fn describe_streams(load: &LoadPlan, seed: u64) -> String {
@@ -95,6 +114,7 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
     let (mut rate, mut planned) = (0.0, 0);
     for (index, stream) in load.streams.iter().enumerate() {
         let of_stream = planned_of(load, index, stream, seed);
+        let closed = stream.arrival == Arrival::Closed;
         rate += stream.rate;
         planned += of_stream;
         rows.push(vec![
@@ -107,9 +127,9 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
                 }
                 mode @ (ConnectionMode::New | ConnectionMode::ConnectWait { .. }) => mode.word().to_owned(),
             },
-            show_rate(stream.rate),
+            if closed { "-".to_owned() } else { show_rate(stream.rate) },
             format!("{:?}", stream.arrival).to_lowercase(),
-            of_stream.to_string(),
+            if closed { "-".to_owned() } else { of_stream.to_string() },
             describe_requests(stream),
         ]);
     }

@@ -21,7 +21,7 @@ use crate::{
         latency, sla,
     },
     observe::{EnvironmentRecord, Observations},
-    plan::Plan,
+    plan::{Arrival, Plan, StreamPlan},
     verdict::{Outcome, Verdict},
 };
 
@@ -37,7 +37,7 @@ pub fn build(observations: &Observations, analysis: &Analysis, verdict: &Verdict
         run: run(plan, environment),
         environment: describe(environment),
         verdict: judgement(verdict),
-        load: load(&analysis.load),
+        load: load(plan, &analysis.load),
         requests: requests(analysis),
         connections: connections(analysis),
         availability: measured_availability(analysis),
@@ -90,7 +90,7 @@ fn judgement(verdict: &Verdict) -> VerdictSection {
     }
 }
 
-fn load(load: &analyze::load::Load) -> Load {
+fn load(plan: &Plan, load: &analyze::load::Load) -> Load {
     Load {
         planned: load.planned,
         sent: load.sent,
@@ -99,7 +99,19 @@ fn load(load: &analyze::load::Load) -> Load {
         in_flight_max: load.in_flight_max,
         lateness_us: quantiles(load.lateness, us),
         cpu_ms: ms(load.cpu_us.saturating_mul(1_000)),
+        notes: plan.load.streams.iter().filter_map(note).collect(),
     }
+}
+
+/// What its arrivals keep a stream from telling.
+fn note(stream: &StreamPlan) -> Option<String> {
+    (stream.arrival == Arrival::Closed).then(|| {
+        format!(
+            "Stream {} is a closed loop: it sends when an answer has come, so its figures hide the waiting of \
+             those who would have come meanwhile, and it has no min_detectable_ms.",
+            stream.name
+        )
+    })
 }
 
 fn requests(analysis: &Analysis) -> Requests {

@@ -122,6 +122,8 @@ pub struct Load {
     pub lateness_us: Quantiles,
     /// Processor time of the sending threads, milliseconds.
     pub cpu_ms: f64,
+    /// What to bear in mind about the figures of this load.
+    pub notes: Vec<String>,
 }
 
 /// Attempts after the warm-up.

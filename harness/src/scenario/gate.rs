@@ -2,7 +2,7 @@
 
 use tomlcheck::Section;
 
-use crate::plan::{Action, Gate};
+use crate::plan::{Action, Arrival, Gate, LoadPlan};
 
 use super::event::Schedule;
 
@@ -44,8 +44,9 @@ const GATES: [(&str, Limit); 10] = [
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
 ];
 
-/// The gates in the order of the file, then those that hold without being asked for.
-pub(super) fn read(root: &Section<'_>, events: Option<&[Schedule]>) -> Vec<Gate> {
+/// The gates in the order of the file, then those that hold without being asked for. Only a schedule can be
+/// run late, so closed loops alone get no limit of lateness.
+pub(super) fn read(root: &Section<'_>, load: Option<&LoadPlan>, events: Option<&[Schedule]>) -> Vec<Gate> {
     let mut gates = Vec::new();
     if let Some(section) = root.section("gate") {
         let place = |key: &str| section.keys().position(|found| found == key);
@@ -61,11 +62,12 @@ pub(super) fn read(root: &Section<'_>, events: Option<&[Schedule]>) -> Vec<Gate>
     }
     gates.sort_by_key(|(place, _)| *place);
     let mut gates: Vec<Gate> = gates.into_iter().map(|(_, gate)| gate).collect();
-    for always in [
-        Gate::FailedMax(FAILED_MAX),
-        Gate::LatenessP99UsMax(LATENESS_P99_US_MAX),
-        Gate::UnsentMax(UNSENT_MAX),
-    ] {
+    let scheduled =
+        load.is_none_or(|load| load.streams.iter().any(|stream| stream.arrival != Arrival::Closed));
+    let lateness = scheduled.then_some(Gate::LatenessP99UsMax(LATENESS_P99_US_MAX));
+    for always in
+        [Some(Gate::FailedMax(FAILED_MAX)), lateness, Some(Gate::UnsentMax(UNSENT_MAX))].into_iter().flatten()
+    {
         let is_same = |gate: &Gate| std::mem::discriminant(gate) == std::mem::discriminant(&always);
         if !gates.iter().any(is_same) {
             gates.push(always);

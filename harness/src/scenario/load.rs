@@ -1,14 +1,14 @@
 //! `[load]` and its streams: how much, for how long, over which connections.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use tomlcheck::Section;
 
-use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Pace, StreamPlan, TargetPlan};
+use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Pace, Stage, StreamPlan, TargetPlan};
 
 use super::{
-    duration::{ANY, POSITIVE, duration},
-    request,
+    duration::{ANY, POSITIVE, duration, show_ns},
+    request, stage,
 };
 
 /// An answer that takes longer has failed: far beyond what anybody waits for a page, and short enough to
@@ -35,6 +35,16 @@ const ATTEMPTS_MAX: f64 = 100_000_000.0;
 /// Streams of one run.
 const STREAMS_MAX: usize = 64;
 
+/// A closed loop sends what the target can answer; at 300,000 a second this is [`ATTEMPTS_MAX`]. Nanoseconds.
+const CLOSED_NS_MAX: u64 = 300_000_000_000;
+
+/// How long an attempt may wait for others to be sent with it: beyond it, bunches are no load any more.
+/// Nanoseconds.
+const COALESCE: RangeInclusive<u64> = 0..=100_000_000;
+
+const ARRIVALS: &[(&str, Arrival)] =
+    &[("uniform", Arrival::Uniform), ("poisson", Arrival::Poisson), ("closed", Arrival::Closed)];
+
 /// Rates that differ by less add up.
 const RATE_TOLERANCE: f64 = 1e-6;
 
@@ -43,6 +53,8 @@ enum Rate {
     Absolute(f64),
     /// A weight in the sharing of what the absolute ones leave.
     Share(f64),
+    /// A closed loop has none.
+    Closed,
 }
 
 #[derive(Clone, Copy)]
@@ -52,8 +64,7 @@ enum Connections {
 }
 
 pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<LoadPlan> {
-    section.require("duration", "write duration = \"30s\"");
-    let duration_ns = duration(&section, "duration", &POSITIVE);
+    let (stages, duration_ns) = stage::read(&section);
     let warmup_ns = duration(&section, "warmup", &ANY).unwrap_or(0);
     if duration_ns.is_some_and(|duration_ns| warmup_ns >= duration_ns) {
         section.fault_at(
@@ -67,14 +78,13 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
     if slow_ns > timeout_ns {
         section.fault_at("slow", "no answer can be that late", "make it shorter than the timeout");
     }
-    let arrival = section
-        .choice("arrival", &[("uniform", Arrival::Uniform), ("poisson", Arrival::Poisson)])
-        .unwrap_or(Arrival::Uniform);
+    let arrival = section.choice("arrival", ARRIVALS).unwrap_or(Arrival::Uniform);
+    let coalesce_ns = duration(&section, "coalesce", &COALESCE).unwrap_or(0);
     let in_flight_max =
         section.integer("in_flight_max", 1..=1_000_000).map_or(IN_FLIGHT_MAX, |entry| entry.value);
     let streams = read_streams(&section, target, arrival);
-    let attempts =
-        streams.iter().map(|stream| stream.rate).sum::<f64>() * as_seconds(duration_ns.unwrap_or(0));
+    let attempts = streams.iter().map(|stream| stream.rate).sum::<f64>()
+        * full_rate_seconds(&stages, duration_ns.unwrap_or(0));
     if attempts > ATTEMPTS_MAX {
         let what = format!("{attempts:.0} attempts are more than a run can record");
         section.fault_at(
@@ -83,6 +93,9 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
             format!("stay below {ATTEMPTS_MAX:.0}: shorten it or lower the rate"),
         );
     }
+    if streams.iter().any(|stream| stream.arrival == Arrival::Closed) {
+        check_closed_loop(&section, &stages, duration_ns);
+    }
     section.finish();
     Some(LoadPlan {
         duration_ns: duration_ns?,
@@ -90,7 +103,8 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
         timeout_ns,
         slow_ns,
         in_flight_max,
-        stages: Vec::new(),
+        coalesce_ns,
+        stages,
         control_rate: 0.0,
         streams,
     })
@@ -107,11 +121,19 @@ fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arriva
     let mut names = BTreeSet::new();
     let (mut rates, mut streams) = (Vec::new(), Vec::new());
     for stream in sections {
-        rates.push(read_rate(&stream));
+        let arrival = stream.choice("arrival", ARRIVALS).unwrap_or(arrival);
+        rates.push(read_rate(&stream, arrival));
+        let connection = read_connection(&stream);
+        if arrival == Arrival::Closed
+            && !matches!(connection, ConnectionMode::New | ConnectionMode::Reused { .. })
+        {
+            let what = format!("a closed loop cannot have {} connections", connection.word());
+            stream.fault_at("connection", what, "write \"reused\" or \"new\", or another arrival");
+        }
         streams.push(StreamPlan {
             name: read_name(&stream, &mut names),
             client: Client::Http1,
-            connection: read_connection(&stream),
+            connection,
             pace: Pace::default(),
             rate: 0.0,
             arrival,
@@ -160,7 +182,16 @@ fn read_connection(stream: &Section<'_>) -> ConnectionMode {
     }
 }
 
-fn read_rate(stream: &Section<'_>) -> Rate {
+fn read_rate(stream: &Section<'_>, arrival: Arrival) -> Rate {
+    if arrival == Arrival::Closed {
+        for key in ["rate", "share"] {
+            if stream.has(key) {
+                let hint = "remove it: the answers set the pace, and connections how many wait for one";
+                stream.fault_at(key, "a closed loop has no rate", hint);
+            }
+        }
+        return Rate::Closed;
+    }
     let rate = stream.float("rate", RATE_MIN..=RATE_MAX);
     let share = stream.float("share", RATE_MIN..=RATE_MAX);
     if stream.has("rate") && stream.has("share") {
@@ -184,6 +215,9 @@ fn distribute(load: &Section<'_>, rates: &[Rate]) -> Vec<f64> {
         None if shares > 0.0 && !load.has("rate") => {
             load.missing("rate", "write the attempts per second of all streams, or give each stream a rate");
         }
+        Some(_) if !rates.is_empty() && rates.iter().all(|rate| matches!(rate, Rate::Closed)) => {
+            load.fault_at("rate", "a closed loop has no rate, and there is no other stream", "remove it");
+        }
         Some(total) if shares > 0.0 && rest < RATE_MIN => load.fault_at(
             "rate",
             format!("the streams' own rates add up to {absolute} and leave nothing to share of {total}"),
@@ -199,11 +233,35 @@ fn distribute(load: &Section<'_>, rates: &[Rate]) -> Vec<f64> {
     let rate_of = |rate: &Rate| match rate {
         Rate::Absolute(rate) => *rate,
         Rate::Share(share) => rest * share / shares,
+        Rate::Closed => 0.0,
     };
     rates.iter().map(rate_of).collect()
+}
+
+/// What a closed loop does not go with.
+fn check_closed_loop(load: &Section<'_>, stages: &[Stage], duration_ns: Option<u64>) {
+    if !stages.is_empty() {
+        let hint = "remove the stages, or choose another arrival";
+        load.fault_at("stage", "a closed loop has no rate that a stage could change", hint);
+    }
+    if duration_ns.is_some_and(|duration_ns| duration_ns > CLOSED_NS_MAX) {
+        let hint = format!("write at most {}: nothing else bounds its log", show_ns(CLOSED_NS_MAX));
+        load.fault_at("duration", "this is too long for a closed loop", hint);
+    }
+}
+
+/// The length of a load at full rate with as many attempts.
+fn full_rate_seconds(stages: &[Stage], duration_ns: u64) -> f64 {
+    if stages.is_empty() {
+        return as_seconds(duration_ns);
+    }
+    stages.iter().map(|stage| f64::midpoint(stage.from, stage.to) * as_seconds(stage.duration_ns)).sum()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a day in nanoseconds is far below 2^53")]
 fn as_seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests;

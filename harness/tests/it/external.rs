@@ -64,6 +64,7 @@ fn plan(url: &str, exec: Option<String>) -> Plan {
             timeout_ns: 2 * SECOND,
             slow_ns: SECOND,
             in_flight_max: 1_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![

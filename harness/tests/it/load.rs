@@ -66,6 +66,7 @@ pub(crate) fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
             timeout_ns: 10_000 * MS,
             slow_ns: 100 * MS,
             in_flight_max: 10_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams,

@@ -56,6 +56,7 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             // The machine that runs the tests may be busy: this is not about being on time.
             slow_ns: 4_000 * MS,
             in_flight_max: 1_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![

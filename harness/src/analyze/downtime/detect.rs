@@ -6,7 +6,8 @@ use crate::plan::Arrival;
 pub const DETECTION: f64 = 0.95;
 
 /// The shortest outage that the streams together would have met with a chance of [`DETECTION`],
-/// nanoseconds, rounded up; `None` when none of them sent anything.
+/// nanoseconds, rounded up; `None` when none of them sent anything. A rate that changes counts with its
+/// lowest value.
 ///
 /// An outage of `d` seconds escapes a stream of `r` attempts per second evenly spaced with a chance of
 /// `1 - d r` (never, when `d` is one spacing or longer), and a Poisson stream with `exp(-d r)`: there the
@@ -14,20 +15,21 @@ pub const DETECTION: f64 = 0.95;
 /// wrong, is everything all right?", JAMA 249 (1983) 1743-1745) on the time axis. Streams are
 /// independent, so their chances multiply. Each attempt counts as one instant, which is on the safe side.
 ///
-/// An unknown arrival counts as Poisson.
+/// An unknown arrival counts as Poisson. A closed loop detects nothing for certain: whether it sends at all
+/// in an outage depends on the outage.
 #[must_use]
 pub(super) fn min_detectable_ns(streams: &[(f64, Option<Arrival>)]) -> Option<u64> {
-    let fastest = streams.iter().map(|&(rate, _)| rate).fold(0.0_f64, f64::max);
+    let scheduled = || streams.iter().filter(|(_, arrival)| *arrival != Some(Arrival::Closed));
+    let fastest = scheduled().map(|&(rate, _)| rate).fold(0.0_f64, f64::max);
     if fastest <= 0.0 {
         return None;
     }
     let escapes = |seconds: f64| -> f64 {
         let escapes_one = |&(rate, arrival): &(f64, Option<Arrival>)| match arrival {
             Some(Arrival::Uniform) => (1.0 - seconds * rate).max(0.0),
-            // Whether a closed loop sends at all in an outage depends on the outage.
             Some(Arrival::Poisson | Arrival::Closed) | None => (-seconds * rate).exp(),
         };
-        streams.iter().map(escapes_one).product()
+        scheduled().map(escapes_one).product()
     };
     let (mut low, mut high) = (0.0_f64, 3.0 / fastest);
     loop {
@@ -52,7 +54,7 @@ fn whole_ns(seconds: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::min_detectable_ns;
-    use crate::plan::Arrival::{Poisson, Uniform};
+    use crate::plan::Arrival::{Closed, Poisson, Uniform};
 
     #[test]
     fn known_rates() {
@@ -64,6 +66,8 @@ mod tests {
             (vec![(500.0, Some(Poisson)), (500.0, Some(Poisson))], Some(2_996)),
             (vec![(1_000.0, Some(Uniform)), (1_000.0, Some(Uniform))], Some(777)),
             (vec![(1_000.0, Some(Uniform)), (0.0, Some(Poisson))], Some(950)),
+            (vec![(1_000.0, Some(Uniform)), (90_000.0, Some(Closed))], Some(950)),
+            (vec![(90_000.0, Some(Closed))], None),
             (vec![(0.0, Some(Uniform))], None),
             (vec![], None),
         ] {

@@ -27,7 +27,7 @@ struct Lane {
 impl Ahead {
     pub(super) fn new(load: &LoadPlan, seed: u64) -> Self {
         let lane = |(stream, index, wait_ns): (_, usize, u64)| {
-            let times = arrivals(stream, index, seed, load.duration_ns);
+            let times = arrivals(stream, index, seed, load);
             let mut times = times.map(move |due_ns| due_ns.saturating_sub(wait_ns));
             let number = u16::try_from(index).expect("a plan must have fewer than 65,536 streams");
             Lane { stream: number, next_ns: times.next(), times: Box::new(times), opened: VecDeque::new() }

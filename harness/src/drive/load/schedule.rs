@@ -36,7 +36,7 @@ impl Schedule {
     pub(super) fn new(load: &LoadPlan, seed: u64) -> Self {
         let mut schedule = Self { streams: Vec::new(), next: BinaryHeap::new() };
         for (index, stream) in load.streams.iter().enumerate() {
-            let mut times = arrivals(stream, index, seed, load.duration_ns);
+            let mut times = arrivals(stream, index, seed, load);
             let number = u16::try_from(index).expect("a plan must have fewer than 65,536 streams");
             schedule.next.extend(times.next().map(|first| Reverse((first, number))));
             schedule.streams.push(Lane {
@@ -102,6 +102,7 @@ mod tests {
             timeout_ns: 1,
             slow_ns: 1,
             in_flight_max: 1,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![

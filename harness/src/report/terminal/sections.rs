@@ -303,6 +303,9 @@ pub(super) fn instrument(screen: &mut Screen, report: &Report) {
         text.push_str(&format!(" ({})", causes.join(", ")));
     }
     screen.paragraph(&format!("{text}; at most {} in flight.", grouped(load.in_flight_max.into())));
+    for note in &load.notes {
+        screen.paragraph(note);
+    }
 }
 
 pub(super) fn invariants(screen: &mut Screen, report: &Report) {

@@ -46,6 +46,7 @@ fn requests(op: Op, workload: Workload) -> Result<Requests, Error> {
         timeout_ns: 1,
         slow_ns: 1,
         in_flight_max: 1,
+        coalesce_ns: 0,
         stages: Vec::new(),
         control_rate: 0.0,
         streams: vec![stream],
