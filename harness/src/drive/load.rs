@@ -6,9 +6,10 @@
 //!   tried again.
 //! - What the generator cannot do (ports, descriptors, its own limits) is recorded as its own fault.
 //!
-//! Deliberately absent: closed loops and HTTP/2.
+//! Deliberately absent: closed loops.
 
 mod ahead;
+mod clients;
 mod connection;
 mod lead;
 mod pace;
@@ -42,9 +43,10 @@ pub use workload::{HeaderNames, Workload};
 use crate::{
     clock::RunClock,
     observe::{self, Instrument, RunDir},
-    plan::{ExternalPlan, LoadPlan, Plan, TargetPlan},
+    plan::{LoadPlan, Plan},
     tls,
 };
+use clients::{Clients, Setting};
 use sender::Sender;
 use target::Target;
 use workload::Requests;
@@ -64,6 +66,10 @@ pub enum Error {
     Digest(String),
     #[error("speak TLS with the target")]
     Tls(#[source] tls::Error),
+    #[error("say {request:?} in anything but HTTP/1.1: its path or a header is not a valid one")]
+    Untranslatable { request: String },
+    #[error("make the reqwest client of a stream")]
+    Library(#[source] reqwest::Error),
     #[error("make the load's logs")]
     Log(#[source] observe::Error),
     #[error("start a thread of the load")]
@@ -90,6 +96,8 @@ pub struct ProgressSnapshot {
 pub struct LoadHandle {
     planned: u64,
     progress: Arc<Progress>,
+    /// Of the streams that do not speak HTTP/1.1.
+    clients: Arc<Progress>,
     sender: JoinHandle<Result<Instrument, Error>>,
     writer: Writer,
 }
@@ -110,44 +118,47 @@ pub fn start(
     run_dir: &RunDir,
     clock: RunClock,
 ) -> Result<LoadHandle, Error> {
-    let requests = Requests::new(&plan.load, host, workload)?;
-    let target = Target::new(target, tls_client(&plan.target, host)?);
+    let requests = Requests::new(&plan.load, host, workload.clone())?;
     allow_descriptors();
     let (recorder, writer) = writer::start(run_dir)?;
-    let progress = Arc::new(Progress::default());
+    let [progress, clients_progress] = [(), ()].map(|()| Arc::new(Progress::default()));
+    let setting = Setting {
+        plan: &plan.target,
+        load: &plan.load,
+        target,
+        host,
+        workload: &workload,
+        clock,
+        stop: Arc::clone(&progress),
+        progress: Arc::clone(&clients_progress),
+    };
+    let clients = Clients::start(&setting, recorder.another())?;
+    let sending = Target::new(target, setting.tls(&["http/1.1"])?);
     let sender = {
         let (load, seed, progress) = (plan.load.clone(), plan.seed, Arc::clone(&progress));
         Builder::new()
             .name("load-sender".to_owned())
             .spawn(move || {
-                Sender::new(load, seed, clock, requests, target, recorder, progress)
+                Sender::new(load, seed, clock, requests, sending, recorder, progress, clients)
                     .map_err(Error::Poll)?
                     .run()
             })
             .map_err(Error::Thread)?
     };
-    Ok(LoadHandle { planned: expected(&plan.load), progress, sender, writer })
-}
-
-fn tls_client(target: &TargetPlan, host: &str) -> Result<Option<tls::Client>, Error> {
-    match target {
-        TargetPlan::External(ExternalPlan { tls: Some(plan), .. }) => {
-            tls::client(plan, host, &["http/1.1"]).map(Some).map_err(Error::Tls)
-        }
-        TargetPlan::External(_) | TargetPlan::Reference(_) => Ok(None),
-    }
+    Ok(LoadHandle { planned: expected(&plan.load), progress, clients: clients_progress, sender, writer })
 }
 
 impl LoadHandle {
     #[must_use]
     pub fn progress(&self) -> ProgressSnapshot {
-        let Progress { sent, ok, failed, in_flight, .. } = &*self.progress;
+        let both = [&self.progress, &self.clients];
+        let sum = |of: fn(&Progress) -> &AtomicU64| both.map(|one| of(one).load(Ordering::Relaxed)).iter().sum();
         ProgressSnapshot {
             planned: self.planned,
-            sent: sent.load(Ordering::Relaxed),
-            ok: ok.load(Ordering::Relaxed),
-            failed: failed.load(Ordering::Relaxed),
-            in_flight: in_flight.load(Ordering::Relaxed),
+            sent: sum(|one| &one.sent),
+            ok: sum(|one| &one.ok),
+            failed: sum(|one| &one.failed),
+            in_flight: both.map(|one| one.in_flight.load(Ordering::Relaxed)).iter().sum(),
         }
     }
 
@@ -186,7 +197,7 @@ impl LoadHandle {
     }
 }
 
-/// Figures that the sending thread alone writes and anyone reads.
+/// Figures that one sending thread alone writes and anyone reads.
 #[derive(Debug, Default)]
 struct Progress {
     sent: AtomicU64,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -85,6 +86,10 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn start(plan: Plan, target: &ScriptedTarget) -> Self {
+        Self::start_at(plan, target.address)
+    }
+
+    pub(crate) fn start_at(plan: Plan, target: SocketAddr) -> Self {
         let folder = tempfile::tempdir().expect("a folder must be had");
         let workload = Workload {
             run_id: "run".to_owned(),
@@ -94,7 +99,7 @@ impl Run {
         };
         let run_dir = RunDir::new(folder.path());
         let clock = RunClock::starting_in(Duration::from_millis(50));
-        let load = load::start(&plan, target.address, "target.test", workload, &run_dir, clock)
+        let load = load::start(&plan, target, "target.test", workload, &run_dir, clock)
             .expect("the load must start");
         Self { folder, plan, load }
     }

@@ -1,8 +1,10 @@
 //! The harness as its users meet it: one binary, a module per part.
 
+mod clients;
 mod external;
 mod interrupt;
 mod load;
 mod reference;
 mod scenarios;
+mod scripted_http2;
 mod scripted_target;

@@ -263,7 +263,7 @@ fn number(value: &[u8]) -> Option<u64> {
 }
 
 /// A generation; 0, which is none, for what is not a number.
-fn generation(value: &[u8]) -> u32 {
+pub(super) fn generation(value: &[u8]) -> u32 {
     number(value).and_then(|number| u32::try_from(number).ok()).unwrap_or_default()
 }
 

@@ -11,9 +11,12 @@ use std::{collections::VecDeque, sync::Arc};
 
 use rustix::{event::epoll::EventFlags, io::Errno};
 
+pub(super) use ending::bought;
+
 use super::{
     Error, Progress,
     ahead::Ahead,
+    clients::Clients,
     connection::{Exchange, Failure, OpenConnection, Reading},
     lead::Lead,
     pace::Paces,
@@ -34,7 +37,7 @@ use using::Found;
 /// Attempts sent before the sockets are looked at again.
 const SENDS_MAX: usize = 16;
 /// How long the answers under way are waited for after the load was cut short.
-const STOP_GRACE_NS: u64 = 500_000_000;
+pub(super) const STOP_GRACE_NS: u64 = 500_000_000;
 /// Enough for a large answer in few reads, small enough to stay in the cache.
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -60,6 +63,8 @@ pub(super) struct Sender {
     counts: Counts,
     stopped: bool,
     lead: Lead,
+    /// Takes the attempts of the streams that do not speak HTTP/1.1.
+    clients: Option<Clients>,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +99,7 @@ impl Sender {
         target: Target,
         recorder: Recorder,
         progress: Arc<Progress>,
+        clients: Option<Clients>,
     ) -> Result<Self, Errno> {
         Ok(Self {
             schedule: Schedule::new(&load, seed),
@@ -113,6 +119,7 @@ impl Sender {
             counts: Counts::default(),
             stopped: false,
             lead: Lead::default(),
+            clients,
         })
     }
 
@@ -168,8 +175,13 @@ impl Sender {
     }
 
     fn send(&mut self, due: Due) -> Result<(), Errno> {
-        if self.counts.in_flight >= self.load.in_flight_max {
+        if self.in_flight() >= self.load.in_flight_max {
             self.give_up(due, Cause::InFlightMax);
+            return Ok(());
+        }
+        if let Some(clients) = self.clients.as_mut().filter(|clients| clients.speak_for(due.stream)) {
+            clients.hand_over(due);
+            self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight());
             return Ok(());
         }
         let now_ns = self.clock.now_ns();
@@ -224,7 +236,7 @@ impl Sender {
         }
         self.counts.sent += 1;
         self.counts.in_flight += 1;
-        self.counts.in_flight_max = self.counts.in_flight_max.max(self.counts.in_flight);
+        self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight());
         self.progress.sent(self.counts.sent, self.counts.in_flight);
         match connection.lost.map_or_else(|| connection.write(), Err) {
             Ok(()) => {
@@ -348,7 +360,7 @@ impl Sender {
 }
 
 /// An attempt of which nothing but the question is known.
-fn attempt(due: Due, sent_ns: u64) -> Attempt {
+pub(super) fn attempt(due: Due, sent_ns: u64) -> Attempt {
     Attempt {
         id: due.id,
         stream: due.stream,

@@ -64,7 +64,7 @@ impl Target {
         Ok(Wire::new(self.connect(purpose)?, tls.map(Box::new)))
     }
 
-    fn connect(&mut self, Use { once, slow }: Use) -> Result<OwnedFd, Failure> {
+    pub(super) fn connect(&mut self, Use { once, slow }: Use) -> Result<OwnedFd, Failure> {
         let family = if self.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =

@@ -23,7 +23,7 @@ const BATCH_AGE_NS: u64 = 50_000_000;
 /// per second.
 const BATCHES_WAITING_MAX: usize = 128;
 
-/// The sending thread's end.
+/// The end of a thread that sends.
 #[derive(Debug)]
 pub(super) struct Recorder {
     channel: SyncSender<Batch>,
@@ -73,6 +73,11 @@ pub(super) fn start(run_dir: &RunDir) -> Result<(Recorder, Writer), Error> {
 impl Recorder {
     fn new(channel: SyncSender<Batch>) -> Self {
         Self { channel, batch: Batch::default(), lost: 0, flush_at_ns: BATCH_AGE_NS }
+    }
+
+    /// One for another thread that writes into the same logs.
+    pub(super) fn another(&self) -> Self {
+        Self::new(self.channel.clone())
     }
 
     pub(super) fn attempt(&mut self, attempt: Attempt) {

@@ -4,6 +4,7 @@ use super::{Deadline, Mark, OpenConnection, STOP_GRACE_NS, Sender, Unopened, att
 use crate::{
     clock::thread_cpu_us,
     drive::load::{
+        clients::Clients,
         connection::{Exchange, Failure},
         schedule::Due,
         workload::Purchase,
@@ -12,6 +13,11 @@ use crate::{
 };
 
 impl Sender {
+    /// Attempts under way, those of the clients included.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.counts.in_flight + self.clients.as_ref().map_or(0, Clients::in_flight)
+    }
+
     /// When there is something to do again; `None` when everything is done. For a send that is a little
     /// early, by what the machine takes to wake up.
     pub(super) fn wake_ns(&self) -> Option<u64> {
@@ -159,17 +165,7 @@ impl Sender {
         self.counts.planned += 1;
         self.progress.ended(attempt.ok(), self.counts.in_flight);
         if let Some(purchase) = purchase {
-            self.recorder.buy(Buy {
-                attempt: attempt.id,
-                user: purchase.user,
-                event: purchase.event,
-                goods: purchase.goods,
-                key: purchase.key,
-                invoked_ns: attempt.sent_ns,
-                ended_ns: attempt.ended_ns,
-                outcome: outcome(&attempt, order),
-                process: attempt.process,
-            });
+            self.recorder.buy(bought(&attempt, purchase, order));
         }
         attempt
     }
@@ -182,16 +178,45 @@ impl Sender {
                 self.recorder.tick_patiently();
             }
         }
-        let lost = self.recorder.finish();
-        let gap = format!("{lost} records were lost: the disk could not keep up with the load's logs");
-        Instrument {
+        let mut lost = self.recorder.finish();
+        let mut instrument = Instrument {
             planned: self.counts.planned,
             sent: self.counts.sent,
             in_flight_max: self.counts.in_flight_max,
             cpu_us: thread_cpu_us(),
             interrupted: self.stopped,
-            gaps: if lost > 0 { vec![gap] } else { Vec::new() },
+            gaps: Vec::new(),
+        };
+        match self.clients.map(Clients::finish) {
+            None => {}
+            Some(Ok(books)) => {
+                instrument.planned += books.recorded;
+                instrument.sent += books.sent;
+                instrument.cpu_us += books.cpu_us;
+                lost += books.lost;
+            }
+            Some(Err(gap)) => instrument.gaps.push(gap),
         }
+        if lost > 0 {
+            let gap = format!("{lost} records were lost: the disk could not keep up with the load's logs");
+            instrument.gaps.push(gap);
+        }
+        instrument
+    }
+}
+
+/// The line of a purchase in the log.
+pub(in crate::drive::load) fn bought(attempt: &Attempt, purchase: Purchase, order: Option<&str>) -> Buy {
+    Buy {
+        attempt: attempt.id,
+        user: purchase.user,
+        event: purchase.event,
+        goods: purchase.goods,
+        key: purchase.key,
+        invoked_ns: attempt.sent_ns,
+        ended_ns: attempt.ended_ns,
+        outcome: outcome(attempt, order),
+        process: attempt.process,
     }
 }
 

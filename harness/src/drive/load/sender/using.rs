@@ -33,6 +33,9 @@ impl Sender {
     pub(super) fn open_pools(&mut self) -> Result<(), Errno> {
         for index in 0..self.load.streams.len() {
             let stream = u16::try_from(index).expect("a plan must have fewer than 65,536 streams");
+            if self.clients.as_ref().is_some_and(|clients| clients.speak_for(stream)) {
+                continue;
+            }
             for _ in 0..self.mode(stream).pool() {
                 if let Ok((mark, connection)) = self.open(stream, 0)? {
                     self.pool.put(mark, connection);
