@@ -152,7 +152,8 @@ impl LoadHandle {
     #[must_use]
     pub fn progress(&self) -> ProgressSnapshot {
         let both = [&self.progress, &self.clients];
-        let sum = |of: fn(&Progress) -> &AtomicU64| both.map(|one| of(one).load(Ordering::Relaxed)).iter().sum();
+        let sum =
+            |of: fn(&Progress) -> &AtomicU64| both.map(|one| of(one).load(Ordering::Relaxed)).iter().sum();
         ProgressSnapshot {
             planned: self.planned,
             sent: sum(|one| &one.sent),

@@ -105,10 +105,7 @@ struct Shared {
 
 impl ScriptedHttp2 {
     /// A server on a free loopback port.
-    pub(crate) fn start(
-        streams_max: u32,
-        script: impl Fn(&Request) -> Act + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn start(streams_max: u32, script: impl Fn(&Request) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port must be had");
         let address = listener.local_addr().expect("a listener must have an address");
         let counts = Arc::new(Counts::default());
@@ -151,7 +148,8 @@ impl Shared {
             self.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
             let shared = Arc::clone(self);
             threads.push(std::thread::spawn(move || {
-                let mut session = Session { shared: &shared, socket, requests: 0, abandoned: false, reset: false };
+                let mut session =
+                    Session { shared: &shared, socket, requests: 0, abandoned: false, reset: false };
                 // A client that has gone is no fault.
                 let _gone = session.serve();
                 if !session.reset {

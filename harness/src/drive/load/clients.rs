@@ -230,4 +230,3 @@ async fn serve(office: Office, mut orders: UnboundedReceiver<Due>) -> Books {
     let desk = Rc::into_inner(desk).expect("every task must have ended");
     desk.books(thread_cpu_us())
 }
-

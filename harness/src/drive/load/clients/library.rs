@@ -57,7 +57,8 @@ impl Lane {
     pub(super) async fn exchange(&self, desk: &Rc<Desk>, asked: &mut Asked) -> Result<Whole, Failure> {
         // It does not tell connecting from waiting while it does them.
         asked.attempt.phase = Phase::Wait;
-        let mut request = reqwest::Request::try_from(asked.request.clone()).map_err(|error| failure(&error))?;
+        let mut request =
+            reqwest::Request::try_from(asked.request.clone()).map_err(|error| failure(&error))?;
         // The name is resolved to the target's address, the port is not.
         let _has_a_host = request.url_mut().set_port(Some(self.port));
         let mut response = self.client.execute(request).await.map_err(|error| failure(&error))?;

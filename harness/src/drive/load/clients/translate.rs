@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn every_part_is_kept() {
-        let bytes = b"POST /orders?a=b HTTP/1.1\r\nhost: shop.test:81\r\nX-One: 1\r\ncontent-length: 2\r\n\r\n{}";
+        let bytes =
+            b"POST /orders?a=b HTTP/1.1\r\nhost: shop.test:81\r\nX-One: 1\r\ncontent-length: 2\r\n\r\n{}";
         let request = translate(bytes, &Scheme::HTTPS).unwrap();
         assert_eq!(request.method(), "POST");
         assert_eq!(request.uri(), "https://shop.test:81/orders?a=b");
