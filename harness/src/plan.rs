@@ -164,6 +164,18 @@ pub enum Client {
     Reqwest,
 }
 
+impl Client {
+    /// The word for scenarios and reports.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Reqwest => "reqwest",
+        }
+    }
+}
+
 /// How long the bytes of a request and of an answer take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
@@ -262,6 +274,8 @@ pub enum Op {
     List,
     /// `GET /event/info?id=N` of the reference server, events in turn.
     Info,
+    /// As `Info`, but the answer is wanted only after a sale, or after a second (RFC 7240, `wait`).
+    Long,
     /// `POST /orders` of the reference server: a user, an event, a fresh idempotency key.
     Buy,
     /// `GET /orders/{id}` of an order acknowledged earlier (an `Info` while there is none).

@@ -8,6 +8,7 @@
 //! the command line go through the same checks. Deliberately absent: running anything, and every clock.
 
 mod catalog;
+mod client;
 mod duration;
 mod event;
 mod gate;

@@ -158,7 +158,7 @@ fn is_idempotent(plan: &Plan, attempt: &Attempt) -> bool {
     let stream = plan.load.streams.get(usize::from(attempt.stream));
     let request = stream.and_then(|stream| stream.requests.get(usize::from(attempt.request)));
     match request.map(|request| &request.op) {
-        Some(Op::List | Op::Info | Op::Order) => true,
+        Some(Op::List | Op::Info | Op::Long | Op::Order) => true,
         Some(Op::Http { method, .. }) => {
             matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
         }

@@ -2,8 +2,8 @@
 
 use crate::{
     plan::{
-        Action, Arrival, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, Stage, StreamPlan,
-        TargetPlan, TlsPlan, planned_of,
+        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, Stage,
+        StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };
@@ -117,15 +117,19 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
         let closed = stream.arrival == Arrival::Closed;
         rate += stream.rate;
         planned += of_stream;
+        let connection = match stream.connection {
+            ConnectionMode::Reused { connections }
+            | ConnectionMode::Idle { connections, .. }
+            | ConnectionMode::Pipelined { connections, .. } => {
+                format!("{connections} {}", stream.connection.word())
+            }
+            mode @ (ConnectionMode::New | ConnectionMode::ConnectWait { .. }) => mode.word().to_owned(),
+        };
         rows.push(vec![
             stream.name.clone(),
-            match stream.connection {
-                ConnectionMode::Reused { connections }
-                | ConnectionMode::Idle { connections, .. }
-                | ConnectionMode::Pipelined { connections, .. } => {
-                    format!("{connections} {}", stream.connection.word())
-                }
-                mode @ (ConnectionMode::New | ConnectionMode::ConnectWait { .. }) => mode.word().to_owned(),
+            match stream.client {
+                Client::Http1 => connection,
+                client @ (Client::Http2 | Client::Reqwest) => format!("{connection}, {}", client.word()),
             },
             if closed { "-".to_owned() } else { show_rate(stream.rate) },
             format!("{:?}", stream.arrival).to_lowercase(),

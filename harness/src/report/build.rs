@@ -278,6 +278,7 @@ fn streams(plan: &Plan, analysis: &Analysis) -> Vec<Stream> {
             let measured = requests.all.total > 0;
             Stream {
                 name: stream_name(plan, number),
+                client: stream.map_or("unknown", |stream| stream.client.word()).to_owned(),
                 connection: stream.map_or("unknown", |stream| stream.connection.word()).to_owned(),
                 rate: stream.map_or(0.0, |stream| stream.rate),
                 requests: attempted(requests.all),

@@ -7,6 +7,7 @@ use tomlcheck::Section;
 use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Pace, Stage, StreamPlan, TargetPlan};
 
 use super::{
+    client,
     duration::{ANY, POSITIVE, duration, show_ns},
     request, stage,
 };
@@ -124,21 +125,28 @@ fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arriva
         let arrival = stream.choice("arrival", ARRIVALS).unwrap_or(arrival);
         rates.push(read_rate(&stream, arrival));
         let connection = read_connection(&stream);
+        let client = client::read(&stream);
         if arrival == Arrival::Closed
             && !matches!(connection, ConnectionMode::New | ConnectionMode::Reused { .. })
         {
             let what = format!("a closed loop cannot have {} connections", connection.word());
             stream.fault_at("connection", what, "write \"reused\" or \"new\", or another arrival");
         }
-        streams.push(StreamPlan {
+        if arrival == Arrival::Closed && client != Client::Http1 {
+            let what = format!("a closed loop cannot have the client {}", client.word());
+            stream.fault_at("client", what, "remove it, or write another arrival");
+        }
+        let plan = StreamPlan {
             name: read_name(&stream, &mut names),
-            client: Client::Http1,
+            client,
             connection,
             pace: Pace::default(),
             rate: 0.0,
             arrival,
             requests: request::read(&stream, target),
-        });
+        };
+        client::check(&stream, &plan);
+        streams.push(plan);
         stream.finish();
     }
     for (stream, rate) in streams.iter_mut().zip(distribute(load, &rates)) {

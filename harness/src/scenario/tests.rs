@@ -173,7 +173,7 @@ fn every_fault_of_a_file_is_reported_at_once() {
     s.toml:20:16: load.stream.0.mix.list: 0 is out of range
       hint: write a number from 1 to 10000
     s.toml:20:19: load.stream.0.mix.sell: unknown key
-      hint: known here: list, info, buy, order
+      hint: known here: list, info, buy, order, long
     s.toml:22:8: load.stream.1.name: another stream is called "busy"
       hint: give each stream a name of its own
     s.toml:24:15: load.stream.1.connections: this stream keeps no connections
@@ -234,7 +234,7 @@ signal = "SIGFOO"
     s.toml:6:7: target.url: expected a URL on this machine, found "http://example.com": only localhost, 127.0.0.0/8 and [::1] are loaded
       hint: write url = "http://127.0.0.1:8080"
     s.toml:7:1: target.strategy: unknown key
-      hint: known here: kind, url, process_header, config_header
+      hint: known here: kind, url, ca, insecure, process_header, config_header
     s.toml:8:1: services: an external target brings its own services
       hint: remove [services]
     s.toml:16:7: load.stream.0.mix: only the reference server has these operations

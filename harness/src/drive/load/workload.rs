@@ -16,6 +16,10 @@ const RUN_ID_BYTES_MAX: usize = 100;
 /// Many servers log it, so whoever reads such a log should know who came.
 const AGENT: &str = "user-agent: seckill-harness\r\n";
 
+/// Has the reference server hold its answer for up to a second: long enough that an upgrade finds requests in
+/// flight, short enough that they end within its drain time.
+const WAIT: &str = "prefer: wait=1\r\n";
+
 /// What the load needs to know beside the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Workload {
@@ -69,7 +73,7 @@ pub(super) struct Requests {
 #[derive(Debug)]
 enum Template {
     Fixed { bytes: Vec<u8>, accept: Vec<u16>, bodyless: bool, digest: Option<[u8; 32]> },
-    Info,
+    Info { wait: &'static str },
     Buy,
     Order,
 }
@@ -107,7 +111,7 @@ impl Requests {
     pub(super) fn write(&mut self, due: &Due, out: &mut Vec<u8>) -> Option<Purchase> {
         match &self.templates[usize::from(due.stream)][usize::from(due.request)] {
             Template::Fixed { bytes, .. } => out.extend_from_slice(bytes),
-            Template::Info => self.write_info(out),
+            &Template::Info { wait } => self.write_info(wait, out),
             Template::Order => self.write_order(out),
             Template::Buy => return Some(self.write_buy(due.id, out)),
         }
@@ -129,7 +133,7 @@ impl Requests {
     pub(super) fn fits(&self, stream: u16, request: u16, digest: Option<[u8; 32]>) -> bool {
         match &self.templates[usize::from(stream)][usize::from(request)] {
             Template::Fixed { digest: wanted, .. } => *wanted == digest,
-            Template::Info | Template::Buy | Template::Order => true,
+            Template::Info { .. } | Template::Buy | Template::Order => true,
         }
     }
 
@@ -138,7 +142,7 @@ impl Requests {
         match &self.templates[usize::from(stream)][usize::from(request)] {
             Template::Fixed { accept, .. } if accept.is_empty() => (200..400).contains(&status),
             Template::Fixed { accept, .. } => accept.contains(&status),
-            Template::Info | Template::Order => status == 200,
+            Template::Info { .. } | Template::Order => status == 200,
             // Limit reached and sold out are the business of a flash sale, and said in order.
             Template::Buy => matches!(status, 201 | 409 | 410),
         }
@@ -152,12 +156,12 @@ impl Requests {
         self.acknowledged.push_back((user, order.to_owned()));
     }
 
-    fn write_info(&mut self, out: &mut Vec<u8>) {
+    fn write_info(&mut self, wait: &str, out: &mut Vec<u8>) {
         let event = self.infos % self.workload.sale_events + 1;
         self.infos = self.infos.wrapping_add(1);
         append(
             out,
-            format_args!("GET /event/info?id={event} HTTP/1.1\r\nhost: {}\r\n{AGENT}\r\n", self.host),
+            format_args!("GET /event/info?id={event} HTTP/1.1\r\nhost: {}\r\n{AGENT}{wait}\r\n", self.host),
         );
     }
 
@@ -165,7 +169,7 @@ impl Requests {
         self.order_turn = self.order_turn.wrapping_add(1);
         let turn = self.order_turn % self.acknowledged.len().max(1);
         let Some((user, order)) = self.acknowledged.get(turn) else {
-            return self.write_info(out);
+            return self.write_info("", out);
         };
         append(
             out,
@@ -219,9 +223,10 @@ fn template(request: &RequestPlan, host: &str, workload: &Workload) -> Result<Te
             let bytes = format!("GET /event/list HTTP/1.1\r\nhost: {host}\r\n{AGENT}\r\n").into_bytes();
             Ok(Template::Fixed { bytes, accept: vec![200], bodyless: false, digest: None })
         }
-        Op::Info | Op::Buy | Op::Order if workload.sale_events == 0 => Err(wants("a sale event")),
+        Op::Info | Op::Long | Op::Buy | Op::Order if workload.sale_events == 0 => Err(wants("a sale event")),
         Op::Buy | Op::Order if workload.tokens.is_empty() => Err(wants("users with tokens")),
-        Op::Info => Ok(Template::Info),
+        Op::Info => Ok(Template::Info { wait: "" }),
+        Op::Long => Ok(Template::Info { wait: WAIT }),
         Op::Buy => Ok(Template::Buy),
         Op::Order => Ok(Template::Order),
         Op::Http { method, path, headers, body, accept, sha256 } => {

@@ -206,6 +206,8 @@ pub struct Propagation {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Stream {
     pub name: String,
+    /// `http1`, `http2`, or `reqwest`, whose failures are those left after the library's own retries.
+    pub client: String,
     /// `new` or `reused`.
     pub connection: String,
     /// Planned attempts per second.
