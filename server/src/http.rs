@@ -2,7 +2,8 @@
 //!
 //! Public side:
 //! - `GET /event/list`: all events, as they are before the first sale.
-//! - `GET /event/info?id=N`: one event with what is left of its goods.
+//! - `GET /event/info?id=N`: one event with what is left of its goods; with `prefer: wait=S` (RFC 7240, 1 to
+//!   30 seconds) the answer comes when some of them have been sold, or after that time.
 //! - `POST /orders`: buys; needs a user's token and an `idempotency-key`.
 //! - `GET /orders/{id}`: one of the user's own orders.
 //!
@@ -21,6 +22,7 @@
 //! which configuration gave it. `HEAD` is `GET` without the body.
 
 mod admin;
+mod prefer;
 mod reply;
 mod sale;
 #[cfg(test)]
@@ -127,7 +129,7 @@ impl App {
             }
             Some(route) => match route {
                 Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
-                Route::EventInfo => sale::event_info(self, &snapshot, request.uri().query()).await,
+                Route::EventInfo => sale::event_info(self, &snapshot, &request).await,
                 Route::Orders => sale::place_order(self, &snapshot, &request).await,
                 Route::Order(id) => sale::find_order(self, id, &request).await,
                 Route::Live => Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),

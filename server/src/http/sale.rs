@@ -6,9 +6,11 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::{
     App,
+    prefer::Wait,
     reply::{Problem, Reply, bearer, unauthorized},
 };
 use crate::{
@@ -45,8 +47,8 @@ struct GoodsInfo<'e> {
 }
 
 /// `GET /event/info?id=N`
-pub(super) async fn event_info(app: &App, snapshot: &Snapshot, query: Option<&str>) -> Reply {
-    let id = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("id="));
+pub(super) async fn event_info(app: &App, snapshot: &Snapshot, request: &Request<Bytes>) -> Reply {
+    let id = request.uri().query().unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("id="));
     let Some(id) = id.and_then(|id| id.parse().ok()) else {
         return Problem::plain(StatusCode::BAD_REQUEST, "the query must be id=N with an event's number")
             .into();
@@ -54,8 +56,20 @@ pub(super) async fn event_info(app: &App, snapshot: &Snapshot, query: Option<&st
     let Some(event) = snapshot.activities.event(EventId(id)) else {
         return Problem::plain(StatusCode::NOT_FOUND, "there is no such event").into();
     };
+    let wait = Wait::asked(request.headers());
+    if let Some(wait) = wait {
+        let mut sales = app.parts.store.sales(event.id);
+        // Without a sale the stock is told as it is; the sender goes only with the store.
+        let _sold_or_not = timeout(wait.duration(), sales.changed()).await;
+    }
     match app.parts.store.left(event.id).await {
-        Ok(left) => Reply::of(StatusCode::OK, &describe(event, &left)),
+        Ok(left) => {
+            let reply = Reply::of(StatusCode::OK, &describe(event, &left));
+            match wait {
+                Some(wait) => wait.applied(reply),
+                None => reply,
+            }
+        }
         Err(error) => unavailable(error),
     }
 }

@@ -188,6 +188,41 @@ async fn an_event_is_shown_with_what_is_left() {
     }
 }
 
+fn waiting(event: u64, wait: &str) -> Builder {
+    Request::get(format!("/event/info?id={event}")).header("prefer", wait)
+}
+
+#[tokio::test]
+async fn who_waits_learns_of_a_sale_at_once() {
+    let fixture = Fixture::new();
+    // The order of the arms is that of the first steps: whoever waits has begun to when the other buys.
+    let (shown, bought) = tokio::join!(
+        biased;
+        fixture.ask(Side::Public, waiting(1, "wait=30"), ""),
+        fixture.buy(1, "k", CABLE),
+    );
+    assert_eq!((shown.status, bought.status), (200, 201));
+    assert_eq!(shown.header("preference-applied"), "wait=30");
+    assert_eq!(shown.json()["goods"][1]["left"], 49);
+}
+
+#[tokio::test]
+async fn without_a_sale_the_answer_comes_in_the_end() {
+    let fixture = Fixture::new();
+    let (shown, bought) = tokio::join!(
+        biased;
+        fixture.ask(Side::Public, waiting(2, "wait=1"), ""),
+        fixture.buy(1, "k", CABLE),
+    );
+    assert_eq!((shown.status, bought.status), (200, 201));
+    assert_eq!(shown.json()["goods"][0]["left"], 2);
+    assert_eq!(shown.header("preference-applied"), "wait=1");
+    // Nobody waits for what does not exist, nor for a preference that is not understood.
+    fixture.ask(Side::Public, waiting(9, "wait=30"), "").await.is_problem(404, "about:blank");
+    let shown = fixture.ask(Side::Public, waiting(1, "wait=1.5"), "").await;
+    assert_eq!((shown.status, shown.header("preference-applied")), (200, ""));
+}
+
 #[tokio::test]
 async fn an_order_is_placed_repeated_and_read() {
     let fixture = Fixture::new();

@@ -9,6 +9,7 @@
 
 mod counters;
 mod reader;
+mod sales;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use self::counters::StoreCounters;
-use self::{reader::Question, writer::Job};
+use self::{reader::Question, sales::Sales, writer::Job};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, Order, OrderId, Outcome, Purchase, UserId},
@@ -45,6 +46,7 @@ pub struct Store {
     jobs: SyncSender<Job>,
     questions: SyncSender<Question>,
     counters: StoreCounters,
+    sales: Sales,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -92,13 +94,13 @@ impl Store {
         let writing = schema::open_and_migrate(path, activities)?;
         let reading =
             schema::connect(path).map_err(|source| Error::Open { path: path.to_path_buf(), source })?;
-        let counters = StoreCounters::default();
+        let (counters, sales) = (StoreCounters::default(), Sales::default());
         let (jobs, job_queue) = sync_channel(PURCHASES_QUEUED_MAX);
         let (questions, question_queue) = sync_channel(QUESTIONS_QUEUED_MAX);
-        let counted = counters.clone();
-        let writer = start("writer", move || writer::run(&writing, &job_queue, process, &counted))?;
+        let (counted, told) = (counters.clone(), sales.clone());
+        let writer = start("writer", move || writer::run(&writing, &job_queue, process, &counted, &told))?;
         let reader = start("reader", move || reader::run(&reading, &question_queue))?;
-        Ok(Self { jobs, questions, counters, threads: Mutex::new(vec![reader, writer]) })
+        Ok(Self { jobs, questions, counters, sales, threads: Mutex::new(vec![reader, writer]) })
     }
 
     /// Buys. The order is on disk when this returns.
@@ -134,6 +136,12 @@ impl Store {
         let (answer, left) = oneshot::channel();
         self.ask(Question::Left { event, answer })?;
         left.await.unwrap_or(Err(Unavailable::Closed))
+    }
+
+    /// Changes when this process has sold some of an event's goods after this call.
+    #[must_use]
+    pub fn sales(&self, event: EventId) -> watch::Receiver<()> {
+        self.sales.of(event)
     }
 
     /// What the store has done so far.

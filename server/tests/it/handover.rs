@@ -70,6 +70,26 @@ fn a_request_in_flight_is_answered_by_the_old_process_and_its_connection_goes_on
     assert_eq!(client.get("/event/list").process(), 2);
 }
 
+/// A request whose answer is not ready yet holds the end of the upgrade up, and nothing else.
+#[test]
+fn a_request_that_waits_in_the_handler_is_answered_by_the_old_process() {
+    let server = Server::start("handoff-live");
+    let mut client = Client::connect(server.public);
+    client.send("GET /event/info?id=1 HTTP/1.1\r\nhost: test\r\nprefer: wait=3\r\n\r\n");
+    // It is in flight once the old process has handled something that came after it.
+    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    thread::scope(|scope| {
+        let upgrade = scope.spawn(|| server.upgrade());
+        server.until_process(2);
+        let answer = client.answer().unwrap();
+        assert_eq!((answer.status, answer.process()), (200, 1));
+        assert_eq!(answer.header("preference-applied"), Some("wait=3"));
+        assert_eq!(answer.header("connection"), None);
+        assert_eq!(upgrade.join().unwrap()["connections"]["cut"], 0);
+    });
+    assert_eq!(client.get("/event/list").process(), 2);
+}
+
 #[test]
 fn pipelined_requests_are_all_answered_in_order() {
     let server = Server::start("handoff-live");
@@ -95,9 +115,12 @@ fn what_is_in_flight_at_the_end_of_the_drain_time_is_cut_and_counted() {
     let mut stuck = Client::connect(server.public);
     stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
     assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let mut waiting = Client::connect(server.public);
+    waiting.send("GET /event/info?id=1 HTTP/1.1\r\nhost: test\r\nprefer: wait=30\r\n\r\n");
+    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
     let report = server.upgrade();
-    assert_eq!(report["connections"]["cut"], 1, "{report}");
-    assert!(stuck.is_ended());
+    assert_eq!(report["connections"]["cut"], 2, "{report}");
+    assert!(stuck.is_ended() && waiting.is_ended());
     server.until_process(2);
 }
 

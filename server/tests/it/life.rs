@@ -15,6 +15,8 @@ fn a_signal_ends_it_in_order() {
     let mut stuck = Client::connect(server.public);
     stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
     assert_eq!(Client::connect(server.public).get("/event/list").status, 200);
+    let mut waiting = Client::connect(server.public);
+    waiting.send("GET /event/info?id=1 HTTP/1.1\r\nhost: test\r\nprefer: wait=2\r\n\r\n");
     let mut idle = Client::connect(server.public);
     idle.get("/event/list");
     server.signal(Signal::TERM);
@@ -23,6 +25,8 @@ fn a_signal_ends_it_in_order() {
     stuck.send("56789");
     let answer = stuck.answer().unwrap();
     assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
+    let answer = waiting.answer().unwrap();
+    assert_eq!((answer.status, answer.header("preference-applied")), (200, Some("wait=2")));
     let status = server.end();
     assert!(status.success(), "{status}");
     assert!(!server.path(".pid").exists());

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     StoreCounters, Unavailable,
+    sales::Sales,
     schema::{BUSY_WAIT, sql},
 };
 use crate::{
@@ -48,6 +49,7 @@ pub(super) fn run(
     jobs: &Receiver<Job>,
     process: ProcessGeneration,
     counters: &StoreCounters,
+    sales: &Sales,
 ) {
     let mut statements = match Statements::prepare(connection) {
         Ok(statements) => statements,
@@ -68,6 +70,10 @@ pub(super) fn run(
             Ok((outcomes, data_version)) => {
                 counters.commits.inc();
                 neighbour.look(data_version);
+                sales.tell(outcomes.iter().filter_map(|outcome| match outcome {
+                    Outcome::Placed(order) => Some(order.event),
+                    Outcome::Replayed(_) | Outcome::Refused(_) => None,
+                }));
                 for ((_, answer), outcome) in group.drain(..).zip(outcomes) {
                     // Whoever asked may be gone; the order stays, and his key finds it again.
                     drop(answer.send(Ok(outcome)));
