@@ -1,12 +1,31 @@
 //! The streams that do not speak HTTP/1.1 by hand, against scripted targets with known faults.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+};
 
 use harness::{
     observe::{Attempt, BuyOutcome, Cause, ClosedBy, Observations, Phase},
-    plan::{Client, ConnectionMode, Op, Plan, RequestPlan, StreamPlan},
+    plan::{Client, ConnectionMode, ExternalPlan, Op, Plan, RequestPlan, StreamPlan, TargetPlan, TlsPlan},
+    tls,
 };
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     load::{Run, get, plan, stream, wait_until},
@@ -260,4 +279,98 @@ fn faults_that_a_library_does_not_hide() {
     check(|| Act::Answer(b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()), Phase::Wait, Cause::Parse);
     let short = || Act::AnswerAndFin(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello".to_vec());
     check(short, Phase::Body, Cause::ShortBody);
+}
+
+/// A server of HTTPS that refuses every twentieth stream of HTTP/2, and with it the choice of who retries.
+struct Refusing {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+    over: CancellationToken,
+    thread: JoinHandle<()>,
+    ca: TempDir,
+}
+
+impl Refusing {
+    fn start(alpn: &str) -> Self {
+        tls::provide();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let ca = tempfile::tempdir().unwrap();
+        fs::write(ca.path().join("ca.pem"), made.cert.pem()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let config = ServerConfig::builder().with_no_client_auth();
+        let mut config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let over = CancellationToken::new();
+        let (acceptor, counted, stop) =
+            (TlsAcceptor::from(Arc::new(config)), Arc::clone(&requests), over.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                let mut connections = JoinSet::new();
+                while let Some(Ok((socket, _))) = stop.run_until_cancelled(listener.accept()).await {
+                    connections.spawn(refuse(acceptor.clone(), socket, Arc::clone(&counted)));
+                }
+            });
+        });
+        Self { address, requests, over, thread, ca }
+    }
+
+    /// What a client sees of it in 200 requests.
+    fn load(&self, client: Client, ca: Option<&Path>) -> Observations {
+        let mut plan = plan(200, vec![of(client, REUSED, 1_000.0, get())]);
+        plan.target = TargetPlan::External(ExternalPlan {
+            url: "https://localhost".to_owned(),
+            tls: Some(TlsPlan { ca: ca.map(Path::to_owned) }),
+            process_header: None,
+            config_header: None,
+        });
+        Run::start_as(plan, self.address, &format!("localhost:{}", self.address.port())).finish()
+    }
+}
+
+async fn refuse(acceptor: TlsAcceptor, socket: TcpStream, requests: Arc<AtomicUsize>) {
+    // Whoever does not trust us goes away here.
+    let Ok(stream) = acceptor.accept(socket).await else { return };
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        if (requests.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(20) {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        } else {
+            respond.send_response(http::Response::new(()), true).unwrap();
+        }
+    }
+}
+
+/// The strict client tells every refusal; the library repeats the request by itself, and its user sees none.
+#[test]
+fn a_library_hides_what_a_strict_client_tells() {
+    let server = Refusing::start("h2");
+    let ca = server.ca.path().join("ca.pem");
+    let requests = || server.requests.swap(0, Ordering::SeqCst);
+    let refused = (Phase::Wait, Cause::RefusedStream);
+    let strict = server.load(Client::Http2, Some(&ca));
+    assert_eq!(endings(&strict), HashMap::from([(SERVED, 190), (refused, 10)]));
+    assert_eq!(requests(), 200, "nothing was tried twice");
+    let library = server.load(Client::Reqwest, Some(&ca));
+    assert_eq!(endings(&library), HashMap::from([(SERVED, 200)]));
+    assert_eq!(requests(), 210);
+    // No check of the certificate when none is wanted, and no connection when it is another.
+    let anyone = server.load(Client::Http2, None);
+    assert_eq!(endings(&anyone)[&SERVED], 190);
+    let other = Refusing::start("h2");
+    for client in [Client::Http2, Client::Reqwest] {
+        let seen = server.load(client, Some(&other.ca.path().join("ca.pem")));
+        assert_eq!(endings(&seen), HashMap::from([((Phase::Tls, Cause::Tls), 200)]), "{client:?}");
+    }
+    let old = Refusing::start("http/1.1");
+    let seen = old.load(Client::Http2, None);
+    assert_eq!(endings(&seen), HashMap::from([((Phase::Tls, Cause::Tls), 200)]), "nobody speaks h2");
+    for server in [server, other, old] {
+        server.over.cancel();
+        server.thread.join().unwrap();
+    }
 }

@@ -90,6 +90,10 @@ impl Run {
     }
 
     pub(crate) fn start_at(plan: Plan, target: SocketAddr) -> Self {
+        Self::start_as(plan, target, "target.test")
+    }
+
+    pub(crate) fn start_as(plan: Plan, target: SocketAddr, host: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder must be had");
         let workload = Workload {
             run_id: "run".to_owned(),
@@ -99,8 +103,7 @@ impl Run {
         };
         let run_dir = RunDir::new(folder.path());
         let clock = RunClock::starting_in(Duration::from_millis(50));
-        let load = load::start(&plan, target, "target.test", workload, &run_dir, clock)
-            .expect("the load must start");
+        let load = load::start(&plan, target, host, workload, &run_dir, clock).expect("the load must start");
         Self { folder, plan, load }
     }
 

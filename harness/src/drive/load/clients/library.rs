@@ -81,7 +81,13 @@ fn failure(error: &reqwest::Error) -> Failure {
             return failure;
         }
     }
-    Failure { phase: if error.is_connect() { Phase::Connect } else { Phase::Wait }, cause: cause(error) }
+    let cause = cause(error);
+    let phase = match cause {
+        Cause::Tls if error.is_connect() => Phase::Tls,
+        _ if error.is_connect() => Phase::Connect,
+        _ => Phase::Wait,
+    };
+    Failure { phase, cause }
 }
 
 /// What it means that the body broke off.
