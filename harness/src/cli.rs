@@ -3,8 +3,10 @@
 //! Results go to `out`, everything about what went wrong to `err`, so that both can be tested without a
 //! process. Deliberately absent: running a plan (`run`) and reading a scenario (`scenario`).
 
+mod compare;
 mod describe;
 mod list;
+mod replay;
 mod text;
 
 use std::{
@@ -34,6 +36,13 @@ environment could not start, 4 inconclusive, 5 correctness violated,
 70 a bug of ours, 130 interrupted (everything that was started is stopped).
 When several hold, the gravest wins: 70, 3, 5, 4, 1.";
 
+const COMPARE_HELP: &str = "\
+    harness compare reports/runs/A reports/runs/B
+    harness compare --a reports/runs/*-one-* --b reports/runs/*-other-*
+
+Exit codes: 0 no row of B is shown to be worse, 1 one is, 2 usage, or runs of
+different work, 4 too few values to say, or an inconclusive run.";
+
 /// Makes hot updates happen under load and says with numbers what they cost.
 #[derive(Debug, Parser)]
 #[command(name = "harness", version, after_help = AFTER_HELP)]
@@ -61,6 +70,18 @@ enum Command {
         #[command(flatten)]
         wanted: Wanted,
         /// Print plan.json instead of a text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what sets two runs, or two sets of runs, apart.
+    #[command(next_line_help = true, after_help = COMPARE_HELP)]
+    Compare(compare::CompareArgs),
+    /// Analyse, judge and report a run again from what it recorded.
+    Replay {
+        /// Folder of a run, for example one in reports/runs/.
+        #[arg(value_name = "RUN_DIR")]
+        folder: PathBuf,
+        /// Print report.json instead of a text.
         #[arg(long)]
         json: bool,
     },
@@ -171,6 +192,8 @@ pub fn run(
             }
             Ok(ExitCode::Pass)
         }
+        Command::Compare(args) => compare::compare_runs(&args, working_folder, out, err),
+        Command::Replay { folder, json } => replay::replay(&working_folder.join(folder), json, out, err),
     }
 }
 

@@ -24,6 +24,9 @@ pub mod verdict;
 
 pub mod report;
 
+pub mod compare;
+pub mod conclude;
+
 pub mod run;
 
 pub mod cli;

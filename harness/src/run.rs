@@ -31,9 +31,9 @@ use self::{
     progress::{Progress, say},
 };
 use crate::{
-    analyze::analyze,
     cli::RunOptions,
     clock::RunClock,
+    conclude::{Conclusion, REPORT_FILE, conclude},
     drive::{
         load::{self, HeaderNames, LoadHandle, Workload},
         timeline,
@@ -43,10 +43,9 @@ use crate::{
     observe::{self, EnvironmentRecord, EventRecord, Instrument, RunDir},
     plan::{Plan, TargetPlan},
     report::{
-        self, json,
+        json,
         terminal::{self, Paint},
     },
-    verdict::judge,
 };
 
 /// From the clock's start to its zero: every sending thread is at work by then.
@@ -64,17 +63,47 @@ const STOPPING: &str = "stopping what was started; once more kills it at once";
 /// On a bug of ours; everything that was started is stopped by then.
 #[must_use]
 pub fn run(plan: &Plan, options: &RunOptions) -> ExitCode {
-    let outcome =
-        Builder::new_current_thread().enable_all().build().map_err(Error::Runtime).and_then(|runtime| {
-            let outcome = runtime.block_on(conduct(plan, options));
-            // After a second Ctrl-C a thread may still be at work; it must not hold the exit up.
-            runtime.shutdown_background();
-            outcome
-        });
-    outcome.unwrap_or_else(|error| {
-        say(&format!("failed to {}", chain(&error)));
-        error.exit_code()
-    })
+    let ended = on_a_runtime(async {
+        let mut interrupts = Interrupts::listen().map_err(Error::Signals)?;
+        conduct(plan, options, &mut interrupts).await
+    });
+    match ended {
+        Ok(ended) => {
+            if let Ended::Reported { conclusion, folder, .. } = &ended {
+                print(conclusion, folder, options.quiet);
+            }
+            ended.exit_code()
+        }
+        Err(error) => {
+            say(&format!("failed to {}", chain(&error)));
+            error.exit_code()
+        }
+    }
+}
+
+fn on_a_runtime<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let outcome = runtime.block_on(work);
+    // After a second Ctrl-C a thread may still be at work; it must not hold the exit up.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// How a run ended.
+enum Ended {
+    /// With a report, which lies in its folder.
+    Reported { conclusion: Box<Conclusion>, folder: RunDir, interrupted: bool },
+    /// By a signal before there was anything to report, or by the second one.
+    Killed,
+}
+
+impl Ended {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Reported { conclusion, interrupted: false, .. } => conclusion.verdict.exit_code,
+            Self::Reported { .. } | Self::Killed => ExitCode::Interrupted,
+        }
+    }
 }
 
 /// Why a run has no verdict.
@@ -115,8 +144,7 @@ impl Error {
     }
 }
 
-async fn conduct(plan: &Plan, options: &RunOptions) -> Result<ExitCode, Error> {
-    let mut interrupts = Interrupts::listen().map_err(Error::Signals)?;
+async fn conduct(plan: &Plan, options: &RunOptions, interrupts: &mut Interrupts) -> Result<Ended, Error> {
     let now = RunClock::starting_in(Duration::ZERO).anchor();
     let id = folder::run_id(now, &plan.scenario);
     let here = env::current_dir().unwrap_or_default();
@@ -125,7 +153,7 @@ async fn conduct(plan: &Plan, options: &RunOptions) -> Result<ExitCode, Error> {
 
     let mut environment = tokio::select! {
         started = Environment::start(plan, folder.path(), now) => started.map_err(Error::Environment)?,
-        () = interrupts.next() => return Ok(ExitCode::Interrupted),
+        () = interrupts.next() => return Ok(Ended::Killed),
     };
     let clock = RunClock::starting_in(LEAD);
     let facts = RunFacts { id: &id, started_at: clock.anchor(), command: &options.command };
@@ -135,24 +163,24 @@ async fn conduct(plan: &Plan, options: &RunOptions) -> Result<ExitCode, Error> {
         .map_err(Error::LoadStart)?;
 
     let progress = Progress::begin(plan, folder.path(), options.quiet);
-    let driven = drive(plan, &mut environment, &load, clock, &mut interrupts, &progress).await;
-    let Some(driven) = driven else { return Ok(ExitCode::Interrupted) };
+    let driven = drive(plan, &mut environment, &load, clock, interrupts, &progress).await;
+    let Some(driven) = driven else { return Ok(Ended::Killed) };
     let mut interrupted = driven.interrupted;
     drop(progress);
-    let mut finishing = pin!(finish(load, environment, &folder, record, driven, options.quiet));
-    let code = loop {
+    let mut finishing = pin!(finish(load, environment, &folder, record, driven));
+    let conclusion = loop {
         tokio::select! {
-            code = &mut finishing => break code?,
+            conclusion = &mut finishing => break conclusion?,
             () = interrupts.next() => {
                 if interrupted {
-                    return Ok(ExitCode::Interrupted);
+                    return Ok(Ended::Killed);
                 }
                 interrupted = true;
                 say(STOPPING);
             }
         }
     };
-    Ok(if interrupted { ExitCode::Interrupted } else { code })
+    Ok(Ended::Reported { conclusion: Box::new(conclusion), folder: folder.clone(), interrupted })
 }
 
 /// What came of load and timeline.
@@ -219,8 +247,7 @@ async fn finish(
     folder: &RunDir,
     mut record: EnvironmentRecord,
     driven: Driven,
-    quiet: bool,
-) -> Result<ExitCode, Error> {
+) -> Result<Conclusion, Error> {
     let joined = spawn_blocking(move || load.join()).await;
     let mut instrument = match joined {
         Ok(instrument) => instrument.map_err(Error::Load)?,
@@ -235,8 +262,8 @@ async fn finish(
     written.map_err(Error::Observe)?;
 
     let folder = folder.clone();
-    match spawn_blocking(move || conclude(&folder, quiet)).await {
-        Ok(code) => code,
+    match spawn_blocking(move || report(&folder)).await {
+        Ok(conclusion) => conclusion,
         Err(failed) => resume_unwind(failed.into_panic()),
     }
 }
@@ -264,27 +291,29 @@ async fn stop(
     Ok(())
 }
 
-/// Analyses, judges and reports what the folder holds.
-fn conclude(folder: &RunDir, quiet: bool) -> Result<ExitCode, Error> {
-    let observations = folder.load().map_err(Error::Observe)?;
-    let analysis = analyze(&observations);
-    let verdict = judge(&observations.plan, &analysis);
-    let report = report::build(&observations, &analysis, &verdict);
-    let path = folder.path().join("report.json");
-    fs::write(&path, json::render(&report)).map_err(|source| Error::Report { path, source })?;
+/// Judges what the folder holds, and leaves the report there.
+fn report(folder: &RunDir) -> Result<Conclusion, Error> {
+    let conclusion = conclude(folder).map_err(Error::Observe)?;
+    let path = folder.path().join(REPORT_FILE);
+    fs::write(&path, json::render(&conclusion.report)).map_err(|source| Error::Report { path, source })?;
+    Ok(conclusion)
+}
 
-    let mut out = io::stdout();
-    // https://no-color.org: set to anything but nothing.
-    let wants_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let paint = if out.is_terminal() && !wants_plain { Paint::Colour } else { Paint::Plain };
+fn print(conclusion: &Conclusion, folder: &RunDir, quiet: bool) {
     let text = if quiet {
-        terminal::render_verdict(&report, paint)
+        terminal::render_verdict(&conclusion.report, paint())
     } else {
-        terminal::render(&report, &shown(folder.path()), paint)
+        terminal::render(&conclusion.report, &shown(folder.path()), paint())
     };
     // A reader that went away has what it wanted.
-    let _closed = out.write_all(text.as_bytes());
-    Ok(verdict.exit_code)
+    let _closed = io::stdout().write_all(text.as_bytes());
+}
+
+/// Colours when standard output is a terminal whose user did not ask for none.
+pub(crate) fn paint() -> Paint {
+    // https://no-color.org: set to anything but nothing.
+    let wants_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !wants_plain { Paint::Colour } else { Paint::Plain }
 }
 
 fn workload(plan: &Plan, environment: &Environment, run_id: String) -> Workload {

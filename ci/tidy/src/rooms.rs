@@ -56,6 +56,8 @@ const HARNESS: House = House {
         pure("analyze", &["plan", "observe"]),
         pure("verdict", &["plan", "observe", "analyze", "exit"]),
         pure("report", &["plan", "observe", "analyze", "verdict", "exit"]),
+        pure("compare", &["plan", "observe", "analyze", "verdict", "report", "exit"]),
+        room("conclude", &["observe", "analyze", "verdict", "report"]),
         top("run"),
         top("cli"),
     ],

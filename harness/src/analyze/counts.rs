@@ -147,9 +147,8 @@ pub struct ConnectionTally {
 pub fn connections(plan: &Plan, connections: &[Connection]) -> Connections {
     let mut counted = Connections::default();
     for connection in connections {
-        let stream = plan.load.streams.get(usize::from(connection.stream));
-        let keeps_alive = stream.is_none_or(|stream| stream.connection.keeps_alive());
-        let tally = if keeps_alive { &mut counted.reused } else { &mut counted.new };
+        let kept_alive = keeps_alive(plan, connection);
+        let tally = if kept_alive { &mut counted.reused } else { &mut counted.new };
         match connection.closed_by {
             ClosedBy::Unopened => tally.unopened += 1,
             ClosedBy::Client => tally.closed_by_client += 1,
@@ -158,4 +157,11 @@ pub fn connections(plan: &Plan, connections: &[Connection]) -> Connections {
         tally.opened += u64::from(connection.closed_by != ClosedBy::Unopened);
     }
     counted
+}
+
+/// Whether a connection belongs to a stream that uses its connections again.
+#[must_use]
+pub fn keeps_alive(plan: &Plan, connection: &Connection) -> bool {
+    let stream = plan.load.streams.get(usize::from(connection.stream));
+    stream.is_none_or(|stream| stream.connection.keeps_alive())
 }

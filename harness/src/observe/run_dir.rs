@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, Buy, Connection, EnvironmentRecord, Error, EventRecord, Instrument, StoredOrder, StoredStock,
@@ -144,14 +144,13 @@ impl RunDir {
     /// When a file is missing, damaged, cut short, or of another version. Only the files of the store
     /// may be missing, and only when the environment says that the store was not read.
     pub fn load(&self) -> Result<Observations, Error> {
-        let plan: Plan = json::read(&self.plan())?;
-        if plan.schema_version != PLAN_SCHEMA_VERSION {
-            return Err(Error::Version {
-                path: self.plan(),
-                expected: PLAN_SCHEMA_VERSION,
-                found: plan.schema_version,
-            });
+        // First, because a plan of another version may lack fields and have others.
+        let Versioned { schema_version } = json::read(&self.plan())?;
+        if schema_version != PLAN_SCHEMA_VERSION {
+            let (expected, found) = (PLAN_SCHEMA_VERSION, schema_version);
+            return Err(Error::Version { path: self.plan(), expected, found });
         }
+        let plan: Plan = json::read(&self.plan())?;
         let environment: EnvironmentRecord = json::read(&self.environment())?;
         let (orders, stock) = if environment.store_read {
             (read_lines(&self.stored_orders())?, read_lines(&self.stored_stock())?)
@@ -170,6 +169,12 @@ impl RunDir {
             stock,
         })
     }
+}
+
+/// The one field that a file of every version has.
+#[derive(Debug, Deserialize)]
+struct Versioned {
+    schema_version: u32,
 }
 
 fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 //! Whether there is a terminal, and whether it wants colour, is the caller's business.
 
 mod sections;
-mod text;
+pub(crate) mod text;
 
 use super::{OutcomeWord, Report};
 use text::{WIDTH, wrapped};

@@ -5,6 +5,7 @@ mod external;
 mod interrupt;
 mod load;
 mod reference;
+mod replay;
 mod scenarios;
 mod scripted_http2;
 mod scripted_target;

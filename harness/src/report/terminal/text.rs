@@ -1,10 +1,10 @@
 //! Numbers and words for a screen of 80 columns.
 
 /// Columns of the report.
-pub(super) const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 
 /// A whole number with its thousands apart: `1,234,567`.
-pub(super) fn grouped(count: u64) -> String {
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -17,12 +17,12 @@ pub(super) fn grouped(count: u64) -> String {
 }
 
 /// A number and its noun: `1 upgrade`, `2,000 upgrades`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
+pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// A figure with about four significant digits, or a dash for what was not measured.
-pub(super) fn figure(value: Option<f64>) -> String {
+pub(crate) fn figure(value: Option<f64>) -> String {
     let Some(value) = value else { return "-".to_owned() };
     let decimals = match value.abs() {
         size if size >= 1_000.0 || size == 0.0 => 0,
@@ -34,7 +34,7 @@ pub(super) fn figure(value: Option<f64>) -> String {
 }
 
 /// A share of 1 in percent with seven decimals, cut and not rounded, without zeros at its end.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     let Some(share) = share else { return "-".to_owned() };
     // The report holds nine decimals, which seven of a percentage show in full.
     let text = format!("{:.7}", share * 100.0);
@@ -42,7 +42,7 @@ pub(super) fn percent(share: Option<f64>) -> String {
 }
 
 /// A probability in percent with two significant figures, rounded up like the bound that it is.
-pub(super) fn chance(probability: Option<f64>) -> String {
+pub(crate) fn chance(probability: Option<f64>) -> String {
     let Some(probability) = probability.filter(|&probability| probability > 0.0) else {
         return "-".to_owned();
     };
@@ -61,7 +61,7 @@ fn trimmed(text: &str, decimals: usize) -> &str {
 }
 
 /// Lines of at most [`WIDTH`] columns: the first begins with `first`, the others are indented as far.
-pub(super) fn wrapped(first: &str, text: &str) -> Vec<String> {
+pub(crate) fn wrapped(first: &str, text: &str) -> Vec<String> {
     let indent = first.chars().count();
     let room = WIDTH.saturating_sub(indent).max(1);
     let mut lines = Vec::new();
@@ -91,7 +91,7 @@ fn pieces(word: &str, room: usize) -> Vec<String> {
 }
 
 /// A text of at most so many columns, with dots in place of what was cut.
-pub(super) fn cut(text: &str, columns: usize) -> String {
+pub(crate) fn cut(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();
     }

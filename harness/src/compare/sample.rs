@@ -1,0 +1,252 @@
+//! What one run gives to a comparison: its figures by event and by second, its plan and its surroundings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::difference::flatten;
+use crate::{
+    analyze::{
+        Analysis,
+        attribution::Attribution,
+        availability::trials,
+        counts,
+        downtime::{Downtime, WindowKind},
+        intervals::Interval,
+        invariants::InvariantOutcome,
+        select,
+    },
+    observe::{ClosedBy, Observations},
+    plan::Plan,
+    verdict::{Outcome, Verdict},
+};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// One run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The run's folder, as the user would find it.
+    pub name: String,
+    /// The load and when its events are due, field by field. Runs can be compared only when it is the same.
+    pub work: BTreeMap<String, String>,
+    /// Everything else about the plan, and where it took place.
+    pub surroundings: BTreeMap<String, String>,
+    /// Why the instrument cannot vouch for the run; empty when it does.
+    pub inconclusive: Vec<String>,
+    /// Invariants that do not hold.
+    pub violated: BTreeSet<String>,
+    /// Attempts after the warm-up.
+    pub requests: u64,
+    pub failed: u64,
+    /// The upgrades, or all events of a run without one, in the order of the log.
+    pub events: Vec<EventFigures>,
+    /// Whole seconds after the warm-up in which anything was sent.
+    pub seconds: Vec<SecondFigures>,
+    /// 99th percentile of the latency from the intended time near events, nanoseconds.
+    pub p99_near_ns: Option<u64>,
+    /// The same away from events.
+    pub p99_quiet_ns: Option<u64>,
+}
+
+/// What belongs to one event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventFigures {
+    pub failed: u64,
+    /// It lost something, or did not end as planned.
+    pub bad: bool,
+    /// Upper bound.
+    pub hard_ns: u64,
+    pub brownout_ns: u64,
+    /// Kept-alive connections that the server closed.
+    pub closed_by_server: u64,
+    /// 99th percentile of the latency from the intended time; `None` without an attempt.
+    pub p99_ns: Option<u64>,
+}
+
+/// One second of the load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecondFigures {
+    /// Failed attempts intended in it.
+    pub failed: u64,
+    /// 99th percentile of the latency from the intended time of its attempts away from events.
+    pub p99_quiet_ns: Option<u64>,
+}
+
+impl Sample {
+    /// Takes from a run what a comparison needs.
+    #[must_use]
+    pub fn new(name: String, observations: &Observations, analysis: &Analysis, verdict: &Verdict) -> Self {
+        let attribution = Attribution::new(&observations.events);
+        let Times { near, quiet, failed } = times(observations, analysis, &attribution);
+        let (work, surroundings) = facts(observations);
+        let p99 = |pair: &crate::analyze::latency::Pair| pair.intended.map(|quantiles| quantiles.p99);
+        Self {
+            name,
+            work,
+            surroundings,
+            inconclusive: inconclusive(verdict),
+            violated: analysis
+                .invariants
+                .iter()
+                .filter(|invariant| invariant.outcome == InvariantOutcome::Fail)
+                .map(|invariant| invariant.name.to_owned())
+                .collect(),
+            requests: analysis.requests.all.total,
+            failed: analysis.requests.all.failed,
+            events: events(observations, analysis, &attribution, near),
+            seconds: failed
+                .into_iter()
+                .zip(quiet)
+                .filter_map(|(failed, quiet)| {
+                    Some(SecondFigures { failed: failed?, p99_quiet_ns: p99_of(quiet) })
+                })
+                .collect(),
+            p99_near_ns: p99(&analysis.latency.around_events),
+            p99_quiet_ns: p99(&analysis.latency.quiet),
+        }
+    }
+
+    /// Why the run cannot be relied on, each with the run's name.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = String> {
+        self.inconclusive.iter().map(|reason| format!("{}: {reason}", self.name))
+    }
+}
+
+/// A run whose invariant is violated has a result, however late its load was; it is told elsewhere.
+fn inconclusive(verdict: &Verdict) -> Vec<String> {
+    if verdict.outcome == Outcome::Inconclusive { verdict.reasons.clone() } else { Vec::new() }
+}
+
+fn events(
+    observations: &Observations,
+    analysis: &Analysis,
+    attribution: &Attribution,
+    mut near: Vec<Vec<u64>>,
+) -> Vec<EventFigures> {
+    let brownouts = brownouts(&analysis.downtime, observations.events.len());
+    let closed = closed(observations, attribution);
+    let figures = |index: usize| {
+        let failed = analysis.requests.by_event[index];
+        EventFigures {
+            failed,
+            bad: failed > 0 || !observations.events[index].as_expected,
+            hard_ns: analysis.events.hard[index].upper_ns,
+            brownout_ns: brownouts[index],
+            closed_by_server: closed[index],
+            p99_ns: p99_of(std::mem::take(&mut near[index])),
+        }
+    };
+    trials(&observations.events).into_iter().map(figures).collect()
+}
+
+fn brownouts(downtime: &Downtime, events: usize) -> Vec<u64> {
+    let mut sums = vec![0; events];
+    for window in downtime.windows.iter().filter(|window| window.kind == WindowKind::Brownout) {
+        if let Some(event) = window.event {
+            sums[event] += window.bounds.upper_ns;
+        }
+    }
+    sums
+}
+
+/// Kept-alive connections that the server closed, by the event that answers for it.
+fn closed(observations: &Observations, attribution: &Attribution) -> Vec<u64> {
+    let mut closed = vec![0; observations.events.len()];
+    for connection in &observations.connections {
+        let at = Interval { from_ns: connection.closed_ns, to_ns: connection.closed_ns };
+        if connection.closed_by == ClosedBy::Server
+            && counts::keeps_alive(&observations.plan, connection)
+            && let Some(event) = attribution.event(at)
+        {
+            closed[event] += 1;
+        }
+    }
+    closed
+}
+
+/// Latencies and failures in the order of the load.
+struct Times {
+    /// From the intended time, of each event.
+    near: Vec<Vec<u64>>,
+    /// Of each second, away from events.
+    quiet: Vec<Vec<u64>>,
+    /// Failed attempts of each second; `None` when nothing was sent in it.
+    failed: Vec<Option<u64>>,
+}
+
+fn times(observations: &Observations, analysis: &Analysis, attribution: &Attribution) -> Times {
+    let span = analysis.span;
+    let seconds = span.sending_to_ns.saturating_sub(span.from_ns) / NS_PER_S;
+    let seconds = usize::try_from(seconds).unwrap_or(0);
+    let mut times = Times {
+        near: vec![Vec::new(); observations.events.len()],
+        quiet: vec![Vec::new(); seconds],
+        failed: vec![None; seconds],
+    };
+    for attempt in &observations.attempts {
+        if !select::counts(attempt, observations.plan.load.warmup_ns) {
+            continue;
+        }
+        let took =
+            Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns.max(attempt.intended_ns) };
+        let event = attribution.event(took);
+        if let Some(event) = event {
+            times.near[event].push(took.length_ns());
+        }
+        let second = usize::try_from((attempt.intended_ns - span.from_ns) / NS_PER_S).unwrap_or(usize::MAX);
+        if let (Some(failed), Some(quiet)) = (times.failed.get_mut(second), times.quiet.get_mut(second)) {
+            *failed.get_or_insert(0) += u64::from(!attempt.ok());
+            if event.is_none() {
+                quiet.push(took.length_ns());
+            }
+        }
+    }
+    times
+}
+
+/// The 99th percentile by nearest rank; `None` of nothing.
+fn p99_of(mut times_ns: Vec<u64>) -> Option<u64> {
+    let rank = (times_ns.len() * 99).div_ceil(100).checked_sub(1)?;
+    Some(*times_ns.select_nth_unstable(rank).1)
+}
+
+/// Plan and surroundings, field by field: the work, and the rest.
+fn facts(observations: &Observations) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let Plan { schema_version: _, scenario, description: _, seed, target, load, events, gates } =
+        &observations.plan;
+    let due: BTreeMap<&str, u64> = events.iter().map(|event| (event.id.as_str(), event.at_ns)).collect();
+    let actions: BTreeSet<String> = events
+        .iter()
+        .map(|event| serde_json::to_value(&event.action).unwrap_or_default().to_string())
+        .collect();
+    let environment = &observations.environment;
+    let work = fields(&json!({ "event_count": events.len(), "events_at_ns": due, "load": load }));
+    let rest = json!({
+        "plan": {
+            "fingerprint": observations.plan.fingerprint(),
+            "scenario": scenario,
+            "seed": seed,
+            "target": target,
+            "actions": actions,
+            "gates": gates,
+        },
+        "environment": {
+            "kernel": environment.kernel,
+            "cpus": environment.cpus,
+            "sysctls": environment.sysctls,
+            "services": environment.services,
+            "target": environment.target,
+            "strategy": environment.strategy,
+            "old": environment.old,
+            "new": environment.new,
+        },
+    });
+    (work, fields(&rest))
+}
+
+fn fields(value: &Value) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    flatten(value, "", &mut fields);
+    fields
+}
