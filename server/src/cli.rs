@@ -19,6 +19,8 @@ use clap::{Args, Parser, Subcommand};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 
+#[cfg(debug_assertions)]
+use crate::faults;
 use crate::{
     clock,
     config::{self, Config},
@@ -169,6 +171,11 @@ fn with_config(
 
 fn serve(config: Config, errors: &mut dyn Write) -> io::Result<Ending> {
     telemetry::log_to_stderr(config.global.log_level);
+    #[cfg(debug_assertions)]
+    if let Err(error) = faults::arm() {
+        complain(errors, &error)?;
+        return Ok(Ending::Faults);
+    }
     for service in config.unused() {
         tracing::warn!("{service} is configured and not used: this build keeps orders in its embedded store");
     }

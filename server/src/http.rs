@@ -11,6 +11,7 @@
 //! - `GET /status`: who serves, in which phase, with which settings, and what changed in the file since.
 //! - `GET /metrics`: the counters in Prometheus' text format.
 //! - `POST /upgrade`: replaces the program; answers when that is over.
+//! - `POST /reload`: reads blacklist and activities again; answers the new generation.
 //! - `POST /drain`: stops in order.
 //!
 //! Both sides, without a token:
@@ -36,6 +37,8 @@ use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
 use self::reply::{Problem, Reply};
+#[cfg(debug_assertions)]
+use crate::faults;
 use crate::{
     config::Config,
     lifecycle::{Control, Phase, ProcessIdentity},
@@ -90,6 +93,7 @@ enum Route<'p> {
     Status,
     Metrics,
     Upgrade,
+    Reload,
     Drain,
 }
 
@@ -138,6 +142,7 @@ impl App {
                 Route::Status => admin::status(self, &snapshot).await,
                 Route::Metrics => admin::metrics(self),
                 Route::Upgrade => admin::upgrade(self, request.body()).await,
+                Route::Reload => admin::reload(self).await,
                 Route::Drain => admin::drain(self).await,
             },
         };
@@ -201,6 +206,11 @@ impl App {
         let headers = response.headers_mut();
         headers.insert("x-seckill-process", self.process.clone());
         headers.insert("x-seckill-version", self.version.clone());
+        #[cfg(debug_assertions)]
+        let generation = match side {
+            Side::Public => Generation(faults::shown_generation(generation.0)),
+            Side::Admin => generation,
+        };
         headers.insert("x-config-generation", HeaderValue::from(generation.0));
         response
     }
@@ -219,17 +229,18 @@ impl<'p> Route<'p> {
             (Side::Admin, "/status") => Some(Self::Status),
             (Side::Admin, "/metrics") => Some(Self::Metrics),
             (Side::Admin, "/upgrade") => Some(Self::Upgrade),
+            (Side::Admin, "/reload") => Some(Self::Reload),
             (Side::Admin, "/drain") => Some(Self::Drain),
             (Side::Admin, _) => None,
         }
     }
 
     fn is_post(self) -> bool {
-        matches!(self, Self::Orders | Self::Upgrade | Self::Drain)
+        matches!(self, Self::Orders | Self::Upgrade | Self::Reload | Self::Drain)
     }
 
     fn is_for_admin(self) -> bool {
-        matches!(self, Self::Status | Self::Metrics | Self::Upgrade | Self::Drain)
+        matches!(self, Self::Status | Self::Metrics | Self::Upgrade | Self::Reload | Self::Drain)
     }
 
     fn takes(self, method: &Method) -> bool {

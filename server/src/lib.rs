@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod config;
+#[cfg(debug_assertions)]
+mod faults;
 
 pub mod seckill;
 pub mod state;

@@ -1,7 +1,7 @@
 //! The single writer: what a file says -> parsed and checked -> published, or refused with its reason.
 //!
-//! Nobody else may publish. So far the files are read once, at the start; whatever will offer changes
-//! later has to come through [`Reload::offer`].
+//! Nobody else may publish. The files are read at the start, and again whenever the admin side asks for it;
+//! whatever else will offer changes has to come through [`Reload::offer`].
 
 use std::{
     fs, io,
@@ -12,7 +12,9 @@ use std::{
 use crate::{
     clock,
     config::Config,
-    state::{Activities, ActivityFaults, Blacklist, BlacklistFaults, Generation, Publisher, SnapshotCell},
+    state::{
+        Activities, ActivityFaults, Blacklist, BlacklistFaults, Generation, Publisher, Snapshot, SnapshotCell,
+    },
 };
 
 /// Owns the right to publish.
@@ -41,12 +43,22 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file whose content is served has gone.
+    #[error("read {} again: it is not there any more; an empty list is an empty file", path.display())]
+    Gone { path: PathBuf },
     /// Some of its lines are no user ids.
     #[error("use the blacklist from {origin}")]
     Blacklist {
         origin: String,
         #[source]
         source: BlacklistFaults,
+    },
+    /// What needs the candidate before it is served refuses it.
+    #[error("prepare for what {origin} brings")]
+    Unprepared {
+        origin: String,
+        #[source]
+        source: Unprepared,
     },
     /// It is not JSON of the right shape, or its values contradict each other.
     #[error("use the activities from {origin}")]
@@ -56,6 +68,9 @@ pub enum Error {
         source: ActivityFaults,
     },
 }
+
+/// Why something that needs the activities before they are served cannot have them.
+pub type Unprepared = Box<dyn std::error::Error + Send + Sync>;
 
 impl Reload {
     /// Reads the files that `config` names and makes generation `first` of them. A file that is not there
@@ -84,23 +99,50 @@ impl Reload {
         Arc::clone(&self.cell)
     }
 
-    /// Publishes `candidate` if it is without fault; what it does not bring stays as it is. Either way it
-    /// is in the history.
+    /// Reads the files that `config` names again and publishes what is in them. A file that is not there is
+    /// in order only when nothing of it is served. `prepare` gets the activities before anybody sees them.
     ///
     /// # Errors
-    /// It has faults; what is served stays.
-    pub fn offer(&mut self, candidate: &Candidate) -> Result<Generation, Error> {
-        let now = clock::now();
-        match self.check(candidate) {
+    /// A file cannot be read or has faults, or `prepare` refuses; what is served stays.
+    pub fn read_again(
+        &mut self,
+        config: &Config,
+        prepare: impl FnOnce(&Activities) -> Result<(), Unprepared>,
+    ) -> Result<Generation, Error> {
+        let origin = format!("{} and {}", config.api.blacklist.display(), config.sale.activities.display());
+        match candidate(config, &self.cell.load(), &origin) {
+            Ok(candidate) => self.offer(&candidate, prepare),
+            Err(error) => Err(self.refuse(error, &origin)),
+        }
+    }
+
+    /// Publishes `candidate` if it is without fault and `prepare` takes it; what it does not bring stays as
+    /// it is. Either way it is in the history.
+    ///
+    /// # Errors
+    /// It has faults, or `prepare` refuses it; what is served stays.
+    pub fn offer(
+        &mut self,
+        candidate: &Candidate,
+        prepare: impl FnOnce(&Activities) -> Result<(), Unprepared>,
+    ) -> Result<Generation, Error> {
+        let checked = self.check(candidate).and_then(|(blacklist, activities)| {
+            let prepared = prepare(&activities);
+            let unprepared = |source| Error::Unprepared { origin: candidate.origin.clone(), source };
+            prepared.map(|()| (blacklist, activities)).map_err(unprepared)
+        });
+        match checked {
             Ok((blacklist, activities)) => {
-                let before = self.publisher.publish(blacklist, activities, &candidate.origin, now);
+                let before = self.publisher.publish(blacklist, activities, &candidate.origin, clock::now());
                 Ok(Generation(before.generation.0 + 1))
             }
-            Err(error) => {
-                self.publisher.refuse(reason(&error), &candidate.origin, now);
-                Err(error)
-            }
+            Err(error) => Err(self.refuse(error, &candidate.origin)),
         }
+    }
+
+    fn refuse(&mut self, error: Error, origin: &str) -> Error {
+        self.publisher.refuse(reason(&error), origin, clock::now());
+        error
     }
 
     fn check(&self, candidate: &Candidate) -> Result<(Arc<Blacklist>, Arc<Activities>), Error> {
@@ -128,11 +170,25 @@ fn parse_activities(text: &[u8], origin: &str) -> Result<Arc<Activities>, Error>
 }
 
 /// The error and its cause in one text.
-fn reason(error: &Error) -> String {
+#[must_use]
+pub fn reason(error: &Error) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("failed to {error}: {source}"),
         None => format!("failed to {error}"),
     }
+}
+
+/// What the files say now. A file may be missing only where there was none before.
+fn candidate(config: &Config, served: &Snapshot, origin: &str) -> Result<Candidate, Error> {
+    let again = |path: &Path, is_served: bool| match read(path, "what is served stays empty")? {
+        None if is_served => Err(Error::Gone { path: path.to_path_buf() }),
+        text => Ok(text),
+    };
+    Ok(Candidate {
+        origin: origin.to_owned(),
+        blacklist: again(&config.api.blacklist, !served.blacklist.is_empty())?,
+        activities: again(&config.sale.activities, !served.activities.events().is_empty())?,
+    })
 }
 
 /// The file's bytes; `None`, with a warning that says what follows from it, when there is no file.
@@ -198,15 +254,50 @@ mod tests {
             blacklist: Some(text.as_bytes().to_vec()),
             activities: None,
         };
-        assert_eq!(reload.offer(&list("7")).unwrap(), Generation(2));
+        let ready = |_: &Activities| Ok(());
+        assert_eq!(reload.offer(&list("7"), ready).unwrap(), Generation(2));
         assert!(cell.load().blacklist.contains(UserId(7)));
         assert_eq!(cell.load().activities.events().len(), 1, "what was not offered stays");
 
-        assert!(matches!(reload.offer(&list("seven")), Err(Error::Blacklist { .. })));
+        assert!(matches!(reload.offer(&list("seven"), ready), Err(Error::Blacklist { .. })));
         assert_eq!(cell.load().generation, Generation(2));
         let history = cell.history();
         assert_eq!(history.len(), 3);
         let told = history[2].refused.as_deref().unwrap();
         assert!(told.starts_with("failed to use the blacklist from test: 1 of its lines"), "{told}");
+
+        let unprepared = reload.offer(&list("8"), |_| Err("the store is full".into())).unwrap_err();
+        assert_eq!(reason(&unprepared), "failed to prepare for what test brings: the store is full");
+        assert_eq!(cell.load().generation, Generation(2));
+    }
+
+    #[test]
+    fn files_are_read_again_and_one_that_has_gone_is_no_empty_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        fs::write(&config.sale.activities, ACTIVITIES).unwrap();
+        let mut reload = Reload::start(&config, Generation(4)).unwrap();
+        let cell = reload.cell();
+        let seen = std::cell::Cell::new(0);
+        let mut again = || {
+            reload.read_again(&config, |activities| {
+                seen.set(activities.events().len());
+                Ok(())
+            })
+        };
+        // There is no blacklist yet, and there was none.
+        assert_eq!(again().unwrap(), Generation(5));
+        assert_eq!(seen.get(), 1);
+        fs::write(&config.api.blacklist, "7\n").unwrap();
+        assert_eq!(again().unwrap(), Generation(6));
+        assert!(cell.load().blacklist.contains(UserId(7)));
+        fs::remove_file(&config.api.blacklist).unwrap();
+        assert!(matches!(again(), Err(Error::Gone { .. })));
+        assert!(cell.load().blacklist.contains(UserId(7)), "what is served stays");
+        fs::write(&config.api.blacklist, "").unwrap();
+        assert_eq!(again().unwrap(), Generation(7));
+        assert!(cell.load().blacklist.is_empty());
+        let refused = cell.history()[3].refused.clone().unwrap();
+        assert!(refused.contains("an empty list is an empty file"), "{refused}");
     }
 }

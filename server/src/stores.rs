@@ -5,4 +5,4 @@
 
 mod embedded;
 
-pub use self::embedded::{Error, Store, StoreCounters, Unavailable};
+pub use self::embedded::{Error, Store, StoreCounters, Unavailable, put_stock};

@@ -70,18 +70,20 @@ const SERVER: House = House {
         room("tasks", &[]),
         room("config", &[]),
         pure("seckill", &["lifecycle::ProcessGeneration"]),
+        // Only in builds with debug assertions.
+        room("faults", &["seckill"]),
         pure("state", &["seckill"]),
         room("secrets", &["config", "seckill"]),
         // The only room that publishes a snapshot. The data plane must not reach it.
         room("reload", &["clock", "config", "state"]),
-        room("stores", &["seckill", "state", "lifecycle::ProcessGeneration"]),
+        room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
-        room("http", &["clock", "config", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"]),
+        room("http", &["clock", "config", "faults", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"]),
         // Starts everything in order, and so knows everybody.
         room(
             "lifecycle",
-            &["config", "tasks", "secrets", "state", "reload", "stores", "identity", "telemetry", "http"],
+            &["config", "faults", "tasks", "secrets", "state", "reload", "stores", "identity", "telemetry", "http"],
         ),
         top("cli"),
     ],

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     App,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock,
     config::{self, PendingChange},
-    lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
+    lifecycle::{NotReloaded, Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
     state::{Change, Generation, Snapshot},
 };
 
@@ -29,6 +29,9 @@ struct Status<'a> {
     config: ConfigStatus<'a>,
     snapshot: SnapshotStatus,
     store: StoreStatus,
+    /// What is wrong with this process on purpose.
+    #[cfg(debug_assertions)]
+    faults: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,6 +103,8 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
                 orders_unavailable: counters.unavailable.get(),
                 commits: counters.commits.get(),
             },
+            #[cfg(debug_assertions)]
+            faults: crate::faults::words(),
         },
     )
 }
@@ -148,6 +153,27 @@ pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
             Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail).into()
         }
     }
+}
+
+/// `POST /reload`. The generation is that of the body: the header names the one that gave this answer,
+/// which was the latest when it was asked for.
+pub(super) async fn reload(app: &App) -> Reply {
+    let (status, detail) = match app.parts.control.reload().await {
+        Some(Ok(generation)) => return Reply::of(StatusCode::OK, &json!({ "generation": generation })),
+        Some(Err(NotReloaded::Upgrading)) => {
+            let detail =
+                "an upgrade is going on, and the new process reads the files; ask again when it is over";
+            (StatusCode::CONFLICT, detail.to_owned())
+        }
+        Some(Err(NotReloaded::Refused(reason))) => (StatusCode::UNPROCESSABLE_ENTITY, reason),
+        None => {
+            let detail = "the process stopped before it could answer";
+            return Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail).into();
+        }
+    };
+    // What is served now, whatever was offered.
+    let members = Map::from_iter([("generation".to_owned(), json!(app.config_generation()))]);
+    Problem::ours(status, "reload-refused", "Reload refused", detail).with_members(members).into()
 }
 
 /// `POST /drain`. A process that is stopping already does what is asked, too.

@@ -13,8 +13,8 @@ use super::*;
 use crate::{
     clock,
     lifecycle::{
-        ConnectionCounts, ControlRequest, PhaseTimes, ProcessGeneration, UpgradeError, UpgradeOutcome,
-        UpgradeReport,
+        ConnectionCounts, ControlRequest, NotReloaded, PhaseTimes, ProcessGeneration, UpgradeError,
+        UpgradeOutcome, UpgradeReport,
     },
     reload::Reload,
     seckill::UserId,
@@ -375,6 +375,7 @@ async fn the_admin_side_is_closed_to_everybody_else() {
         (Method::GET, "/status"),
         (Method::GET, "/metrics"),
         (Method::POST, "/upgrade"),
+        (Method::POST, "/reload"),
         (Method::POST, "/drain"),
     ] {
         for token in ["", "Bearer guess", &fixture.token(1)] {
@@ -485,7 +486,7 @@ async fn an_upgrade_is_answered_with_its_outcome() {
                     assert_eq!(binary, Path::new("/releases/2/seckill"));
                     answer.send(report.clone()).unwrap();
                 }
-                ControlRequest::Drain { .. } => panic!("nobody asked for it"),
+                other => panic!("nobody asked for {other:?}"),
             }
         };
         let (answer, ()) = tokio::join!(asking, serving);
@@ -510,6 +511,35 @@ async fn an_upgrade_is_answered_with_its_outcome() {
 }
 
 #[tokio::test]
+async fn a_reload_is_answered_with_the_generation_that_is_served() {
+    let mut fixture = Fixture::new();
+    for (outcome, status, generation, detail) in [
+        (Ok(Generation(6)), 200, 6, None),
+        (Err(NotReloaded::Refused("line 3".to_owned())), 422, 5, Some("line 3")),
+        (Err(NotReloaded::Upgrading), 409, 5, Some("an upgrade is going on")),
+    ] {
+        let app = Arc::clone(&fixture.app);
+        let request = Request::post("/reload").header("authorization", fixture.admin());
+        let request = request.body(Bytes::new()).unwrap();
+        let asking = async move { Answer::read(app.answer(Side::Admin, request).await).await };
+        let answering = async {
+            match fixture.requests.recv().await.unwrap() {
+                ControlRequest::Reload { answer } => answer.send(outcome).unwrap(),
+                other => panic!("nobody asked for {other:?}"),
+            }
+        };
+        let (answer, ()) = tokio::join!(asking, answering);
+        assert_eq!((answer.status, &answer.json()["generation"]), (status, &json!(generation)));
+        if let Some(detail) = detail {
+            answer.is_problem(status, "reload-refused");
+            assert!(answer.json()["detail"].as_str().unwrap().starts_with(detail));
+        }
+    }
+    fixture.requests.close();
+    fixture.manage(Method::POST, "/reload", "").await.is_problem(503, "about:blank");
+}
+
+#[tokio::test]
 async fn a_process_that_stops_leaves_no_upgrade_unanswered() {
     let mut fixture = Fixture::new();
     for body in ["", "{}", r#"{"binary":1}"#, r#"{"binary":"x","force":true}"#] {
@@ -523,7 +553,7 @@ async fn a_process_that_stops_leaves_no_upgrade_unanswered() {
         let answering = async {
             match fixture.requests.recv().await.unwrap() {
                 ControlRequest::Drain { answer } => answer.send(accepted).unwrap(),
-                ControlRequest::Upgrade { .. } => panic!("nobody asked for it"),
+                other => panic!("nobody asked for {other:?}"),
             }
         };
         assert_eq!(tokio::join!(asking, answering).0, status);

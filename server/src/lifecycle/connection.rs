@@ -36,6 +36,8 @@ use super::{
     connections::{Cut, Directive, Parcel, Shared},
     gate::{Gate, Latch, Ledger, Owed},
 };
+#[cfg(debug_assertions)]
+use crate::faults;
 use crate::http::Side;
 
 /// The bytes that open an HTTP/2 connection with prior knowledge (RFC 9113, section 3.4).
@@ -63,6 +65,8 @@ pub(super) enum End {
 
 /// Serves one connection whose first bytes, `front`, may have been read already.
 pub(super) async fn serve(stream: TcpStream, front: Bytes, side: Side, shared: Arc<Shared>) -> End {
+    #[cfg(debug_assertions)]
+    let reset = reset_on_drain(&stream, side, &shared);
     let mut cut = shared.cut.subscribe();
     let ledger = Arc::new(Ledger::default());
     let life = async {
@@ -71,6 +75,10 @@ pub(super) async fn serve(stream: TcpStream, front: Bytes, side: Side, shared: A
             Opening::Http2(stream, front) => serve_http2(stream, front, side, &shared, &ledger).await,
             Opening::Over(end) => end,
         }
+    };
+    #[cfg(debug_assertions)]
+    let life = async {
+        tokio::select! { biased; () = reset => End::Cut, end = life => end }
     };
     let cut = async {
         // The sender lives in `shared`, so neither wait can fail.
@@ -83,6 +91,21 @@ pub(super) async fn serve(stream: TcpStream, front: Bytes, side: Side, shared: A
         biased;
         end = life => end,
         () = cut => if ledger.at_boundary() { End::Closed } else { End::Cut },
+    }
+}
+
+/// The fault `reset-on-drain`: over as soon as the process is about to leave, with a socket that is reset
+/// when it is closed.
+#[cfg(debug_assertions)]
+fn reset_on_drain(stream: &TcpStream, side: Side, shared: &Shared) -> impl Future<Output = ()> + use<> {
+    let strikes = side == Side::Public && faults::strikes(faults::Fault::ResetOnDrain);
+    let armed = strikes && stream.set_zero_linger().is_ok();
+    let mut directive = shared.directive.subscribe();
+    async move {
+        if !armed {
+            std::future::pending::<()>().await;
+        }
+        _ = directive.wait_for(|directive| *directive != Directive::Serve).await;
     }
 }
 
@@ -290,6 +313,10 @@ impl Service<Request<Incoming>> for Api {
             let mut response = answer(side, &shared, &ledger, request).await;
             if matches!(*shared.directive.borrow(), Directive::LastAnswer { .. } | Directive::Close) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            #[cfg(debug_assertions)]
+            if side == Side::Public {
+                ledger.answering.choose();
             }
             Ok(response.map(|body| Owed::new(body, debt)))
         })

@@ -37,6 +37,9 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+#[cfg(debug_assertions)]
+use crate::faults;
+
 /// What one connection owes its client.
 ///
 /// The parts of an HTTP/1.1 connection run in one task; HTTP/2 has a task for each stream, and is only
@@ -52,6 +55,9 @@ pub(super) struct Ledger {
     body_open: AtomicBool,
     /// Requests in flight that wait for the outcome of the upgrade that is going on.
     asking: AtomicU32,
+    /// What is wrong on purpose with the next answer.
+    #[cfg(debug_assertions)]
+    pub(super) answering: faults::Answering,
 }
 
 impl Ledger {
@@ -168,6 +174,10 @@ impl Read for Gate {
 impl Write for Gate {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.ledger.unflushed.store(true, Ordering::Relaxed);
+        #[cfg(debug_assertions)]
+        if let Some(fault) = self.ledger.answering.take() {
+            return faults::write(fault, Pin::new(&mut self.stream), cx, buf);
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -208,6 +218,11 @@ impl Write for Gate {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.ledger.unflushed.store(true, Ordering::Relaxed);
+        #[cfg(debug_assertions)]
+        if let Some(fault) = self.ledger.answering.take() {
+            let answer: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
+            return faults::write(fault, Pin::new(&mut self.stream), cx, &answer);
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 }

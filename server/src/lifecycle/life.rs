@@ -20,6 +20,9 @@ use super::{
 use crate::{
     config::{Config, Strategy},
     http::{App, Side},
+    reload::{self, Reload},
+    state::Generation,
+    stores,
 };
 
 /// The process while it serves.
@@ -33,6 +36,7 @@ pub(super) struct Life {
     /// Where connections come out when they move.
     pub(super) parcels: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parcel>>,
     app: Arc<App>,
+    reload: Mutex<Reload>,
     phase: watch::Sender<Phase>,
     listeners: Mutex<Vec<Listener>>,
     accepting: Mutex<Option<Accepting>>,
@@ -45,6 +49,7 @@ impl Life {
         config: Arc<Config>,
         identity: ProcessIdentity,
         app: Arc<App>,
+        reload: Reload,
         control: ControlSocket,
         listeners: Vec<Listener>,
         phase: watch::Sender<Phase>,
@@ -58,6 +63,7 @@ impl Life {
             diversion: Diversion::default(),
             parcels: tokio::sync::Mutex::new(parcels),
             app,
+            reload: Mutex::new(reload),
             phase,
             listeners: Mutex::new(listeners),
             accepting: Mutex::default(),
@@ -123,6 +129,15 @@ impl Life {
             self.phase(Phase::Ready);
         }
         Ok(())
+    }
+
+    /// Reads blacklist and activities again and serves what is in them. Blocks.
+    pub(super) fn reload(&self) -> Result<Generation, reload::Error> {
+        let mut reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        reload.read_again(&self.config, |activities| {
+            // Goods must have their stock before anybody can ask for them.
+            Ok(stores::put_stock(&self.config.store.path, activities)?)
+        })
     }
 
     /// From now on the successor serves.

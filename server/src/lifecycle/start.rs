@@ -127,7 +127,7 @@ fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prep
         control,
         metrics: Arc::new(Metrics::new()),
     });
-    let life = Life::new(config, identity, app, control_socket, listeners, phase);
+    let life = Life::new(config, identity, app, reload, control_socket, listeners, phase);
     Ok(Prepared { life, strategy, requests, store, predecessor: channel })
 }
 

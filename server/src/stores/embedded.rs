@@ -84,6 +84,15 @@ pub enum Unavailable {
     Closed,
 }
 
+/// Puts in the stock of goods that the database at `path` does not know yet; what it knows stays as it is.
+/// Blocks.
+///
+/// # Errors
+/// See [`Error`].
+pub fn put_stock(path: &Path, activities: &Activities) -> Result<(), Error> {
+    schema::open_and_migrate(path, activities).map(drop)
+}
+
 impl Store {
     /// Opens the database at `path`, makes its tables if need be, and puts in the stock of goods that it
     /// does not know yet. Blocks. Two processes may do it at once.

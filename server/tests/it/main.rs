@@ -10,8 +10,11 @@ mod cli;
 mod client;
 mod edges;
 mod failures;
+#[cfg(debug_assertions)]
+mod faults;
 mod handover;
 mod life;
+mod reload;
 mod scripted;
 mod server;
 mod strategies;

@@ -36,6 +36,11 @@ impl Server {
 
     /// `upgrade`: further lines for `[upgrade]`.
     pub(crate) fn start_with(strategy: &str, upgrade: &str) -> Self {
+        Self::start_broken(strategy, upgrade, "")
+    }
+
+    /// `faults`: what `SECKILL_FAULTS` says, which only a debug build reads.
+    pub(crate) fn start_broken(strategy: &str, upgrade: &str, faults: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (public, admin) = free_addresses();
         let settings = format!(
@@ -45,7 +50,7 @@ impl Server {
         fs::write(folder.path().join("seckill.toml"), settings).unwrap();
         fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
         fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
-        let first = command(folder.path()).spawn().unwrap();
+        let first = command(folder.path()).env("SECKILL_FAULTS", faults).spawn().unwrap();
         let server = Self { public, admin, folder, first };
         server.until_ready();
         server

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+#[cfg(debug_assertions)]
+use crate::faults;
+
 /// Purchases in one commit. A group of this size takes about 20 ms, the time the last of them waits.
 const GROUP_MAX: usize = 1_024;
 
@@ -201,8 +204,20 @@ impl<'c> Statements<'c> {
             bought: bought.and_then(|bought| u64::try_from(bought).ok()).unwrap_or(0),
             left: left.and_then(|left| u64::try_from(left).ok()),
         };
+        #[cfg(debug_assertions)]
+        let facts = if faults::strikes(faults::Fault::Oversell) {
+            Facts { left: facts.left.map(|left| left.max(1)), ..facts }
+        } else {
+            facts
+        };
         match decide(purchase, &facts) {
-            Decision::Place => self.place(purchase, process),
+            Decision::Place => {
+                #[cfg(debug_assertions)]
+                if faults::strikes(faults::Fault::StoreTwice) {
+                    self.place(&faults::again(purchase), process)?;
+                }
+                self.place(purchase, process)
+            }
             Decision::Refuse(refusal) => Ok(Outcome::Refused(refusal)),
             Decision::Replay => {
                 let (order, _) = stored.expect("a replay must have an order to repeat");
@@ -222,7 +237,14 @@ impl<'c> Statements<'c> {
             created_at: purchase.created_at,
         };
         let (user, event, goods) = (sql(order.user.0), sql(order.event.0), sql(order.goods.0));
-        if self.take.execute([event, goods])? == 0 {
+        #[cfg(debug_assertions)]
+        if faults::strikes(faults::Fault::LoseOrder) {
+            return Ok(Outcome::Placed(order));
+        }
+        let taken = self.take.execute([event, goods])? > 0;
+        #[cfg(debug_assertions)]
+        let taken = taken || faults::strikes(faults::Fault::Oversell);
+        if !taken {
             return Ok(Outcome::Refused(Refusal::SoldOut));
         }
         self.insert.execute(params![
