@@ -7,14 +7,18 @@
 pub mod attribution;
 pub mod availability;
 pub mod binomial;
+pub mod control;
 pub mod counts;
 pub mod downtime;
+pub mod excuse;
 pub mod intervals;
 pub mod invariants;
 pub mod latency;
 pub mod load;
+pub mod machine;
 pub mod select;
 pub mod sla;
+pub mod waits;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -23,11 +27,15 @@ use crate::observe::{EventOutcome, EventRecord, Observations};
 
 use attribution::Attribution;
 use availability::Availability;
+use control::Control;
 use counts::{Connections, Requests};
 use downtime::{Bounds, Downtime};
+use excuse::Excuse;
+use intervals::Interval;
 use invariants::{Invariant, Orders};
 use latency::Latency;
 use load::Load;
+use machine::Machine;
 use select::Span;
 use sla::Sla;
 
@@ -36,6 +44,12 @@ use sla::Sla;
 pub struct Analysis {
     pub span: Span,
     pub load: Load,
+    /// `None` when the plan has no control.
+    pub control: Option<Control>,
+    /// In the measured time.
+    pub machine: Option<Machine>,
+    /// `None` when the instrument explains nothing of what was slow.
+    pub excuse: Option<Excuse>,
     pub requests: Requests,
     pub connections: Connections,
     pub availability: Availability,
@@ -74,6 +88,12 @@ pub fn analyze(observations: &Observations) -> Analysis {
     Analysis {
         span,
         load: load::measure(observations, &requests),
+        control: control::measure(observations),
+        machine: machine::measure(
+            &observations.machine,
+            Interval { from_ns: span.from_ns, to_ns: span.to_ns },
+        ),
+        excuse: excuse::measure(observations, span, &downtime),
         connections: counts::connections(&observations.plan, &observations.connections),
         availability: availability::measure(observations, &requests, &downtime, span),
         sla: sla::measure(&observations.events, &downtime),

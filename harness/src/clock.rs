@@ -73,6 +73,12 @@ pub fn thread_cpu_us() -> u64 {
     as_ns(clock_gettime(ClockId::ThreadCPUTime)) / 1_000
 }
 
+/// Processor time that all threads of the process have used, microseconds.
+#[must_use]
+pub fn process_cpu_us() -> u64 {
+    as_ns(clock_gettime(ClockId::ProcessCPUTime)) / 1_000
+}
+
 fn as_ns(time: Timespec) -> u64 {
     let (seconds, ns) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds.unwrap_or_default() * NS_PER_S + ns.unwrap_or_default()

@@ -4,6 +4,7 @@
 //! analysis, so that a run can be analysed again from disk. All times are nanoseconds after `t0`.
 
 mod json;
+mod machine;
 pub mod record;
 mod run_dir;
 
@@ -11,7 +12,8 @@ use std::{io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use json::{JsonLines, JsonLinesWriter};
+pub use json::{JsonLines, JsonLinesWriter, word};
+pub use machine::MachineSample;
 pub use run_dir::{Observations, RunDir};
 
 /// What can go wrong while a run's folder is written or read.

@@ -4,6 +4,7 @@
 //! reads a clock, a file or the network. All times are nanoseconds after the start of the load (`t0`).
 
 mod arrivals;
+mod control;
 mod stages;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
@@ -357,4 +358,7 @@ pub enum Gate {
     LatenessP99UsMax(u64),
     /// Attempts that the generator could not send; beyond it the run is inconclusive.
     UnsentMax(u64),
+    /// Longest time for which an attempt was due and nothing sent it, milliseconds; beyond it the run is
+    /// inconclusive.
+    BlindMsMax(f64),
 }

@@ -6,10 +6,14 @@
 //! verdict. Deliberately absent: any figure of its own, they all come from the analysis.
 
 mod gates;
+mod machine;
+
+use std::time::Duration;
 
 use crate::{
-    analyze::{Analysis, invariants::InvariantOutcome},
+    analyze::{Analysis, control::Control, invariants::InvariantOutcome},
     exit::ExitCode,
+    observe::word,
     plan::{Op, Plan, TargetPlan},
 };
 
@@ -21,7 +25,7 @@ pub struct Verdict {
     pub outcome: Outcome,
     pub exit_code: ExitCode,
     /// The plan's gates in its order, then those that hold unasked: everything is sent, not later
-    /// than the plan's `slow_ns`, and every planned event ends as planned.
+    /// than the plan's `slow_ns` and without a long pause, and every planned event ends as planned.
     pub gates: Vec<GateResult>,
     /// Why it is no pass, in whole sentences, the gravest first; empty for a pass.
     pub reasons: Vec<String>,
@@ -40,8 +44,9 @@ pub enum Outcome {
 #[must_use]
 pub fn judge(plan: &Plan, analysis: &Analysis) -> Verdict {
     let gates = gates::judge(plan, analysis);
-    let reasons_of = |outcome: Outcome| -> Vec<String> {
-        gates.iter().filter(|gate| gate.outcome == outcome).map(|gate| gate.reason.clone()).collect()
+    let reasons_of = |outcome: Outcome, excused: bool| -> Vec<String> {
+        let is_so = |gate: &&GateResult| gate.outcome == outcome && gate.excused == excused;
+        gates.iter().filter(is_so).map(|gate| gate.reason.clone()).collect()
     };
     let violated: Vec<String> = analysis
         .invariants
@@ -49,9 +54,16 @@ pub fn judge(plan: &Plan, analysis: &Analysis) -> Verdict {
         .filter(|invariant| invariant.outcome == InvariantOutcome::Fail)
         .map(|invariant| format!("The invariant {} is violated: {}.", invariant.name, invariant.detail))
         .collect();
-    let failed = reasons_of(Outcome::Fail);
+    let mut failed = reasons_of(Outcome::Fail, false);
     let mut doubts = doubts(plan, analysis);
-    doubts.extend(reasons_of(Outcome::Inconclusive));
+    doubts.extend(reasons_of(Outcome::Inconclusive, false));
+    // An excuse for one gate is none for another that failed without it.
+    let excused = reasons_of(Outcome::Inconclusive, true);
+    if failed.is_empty() {
+        doubts.extend(excused)
+    } else {
+        failed.extend(excused)
+    }
     if violated.is_empty() && failed.is_empty() && doubts.is_empty() {
         doubts.extend(nothing_bought(plan, analysis));
     }
@@ -89,6 +101,7 @@ fn doubts(plan: &Plan, analysis: &Analysis) -> Vec<String> {
     if requests.all.total == 0 {
         doubts.push("No request was sent after the warm-up, so nothing was measured.".to_owned());
     }
+    doubts.extend(analysis.control.as_ref().and_then(|control| control_doubt(control, requests.all.total)));
     if events.planned > 0 && events.ran == 0 {
         doubts.push(format!("None of the {} planned events ran.", events.planned));
     }
@@ -96,6 +109,27 @@ fn doubts(plan: &Plan, analysis: &Analysis) -> Vec<String> {
         doubts.push("The target's store was not read, so no order could be checked.".to_owned());
     }
     doubts
+}
+
+/// The control target cannot lose anything by itself, and it must have been asked when the target was.
+fn control_doubt(control: &Control, requests: u64) -> Option<String> {
+    if control.attempts == 0 && control.lost() == 0 {
+        return (requests > 0)
+            .then(|| "The control target was never asked, so nobody vouches for the machine.".to_owned());
+    }
+    let (when, facts) = control.lost_when.as_ref()?;
+    let classes: Vec<String> =
+        control.lost_by_class.iter().map(|(class, count)| format!("{} {count}", word(class))).collect();
+    Some(format!(
+        "The control target, an echo inside of the harness, lost {} of {} requests ({}) between {:.3} and \
+         {:.3} s: it is the machine or the harness that loses them.{}",
+        control.lost(),
+        control.attempts.max(control.lost()),
+        classes.join(", "),
+        Duration::from_nanos(when.from_ns).as_secs_f64(),
+        Duration::from_nanos(when.to_ns).as_secs_f64(),
+        machine::sentence(facts.as_ref()),
+    ))
 }
 
 /// A plan that buys and never got an answer to it proves nothing about orders. This keeps a run from

@@ -147,6 +147,16 @@ impl<'d> Section<'d> {
         Some(self.entry(key, node, value))
     }
 
+    /// A number within `range`, or `false` for none at all.
+    pub fn float_or_false(&self, key: &str, range: RangeInclusive<f64>) -> Option<Entry<'d, Option<f64>>> {
+        let node = self.find(key)?;
+        match node.value {
+            Value::Boolean(false) => Some(self.entry(key, node, None)),
+            Value::Boolean(true) => self.mismatch(key, node, "a number or false", None),
+            _ => self.float(key, range).map(|entry| self.entry(key, node, Some(entry.value))),
+        }
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self, key: &str) -> Option<Entry<'d, bool>> {
         let node = self.find(key)?;

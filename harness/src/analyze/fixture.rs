@@ -39,6 +39,8 @@ impl Log {
             environment: environment(),
             instrument: Instrument::default(),
             attempts: Vec::new(),
+            control: Vec::new(),
+            machine: Vec::new(),
             connections: Vec::new(),
             buys: Vec::new(),
             events: Vec::new(),

@@ -98,7 +98,8 @@ impl Times {
     }
 
     /// The time that `per_mille` of `whole` values lie within, where the missing ones lie beyond all.
-    fn within(&self, per_mille: u64, whole: u64) -> Option<u64> {
+    #[must_use]
+    pub fn within(&self, per_mille: u64, whole: u64) -> Option<u64> {
         let wanted = u64::try_from((u128::from(whole) * u128::from(per_mille)).div_ceil(1_000)).ok()?;
         let mut counted = 0;
         self.histogram.iter_recorded().find_map(|step| {

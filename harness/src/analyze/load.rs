@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use super::{
     counts::Requests,
+    intervals::Interval,
     latency::{Quantiles, Times},
-    select,
+    machine::{self, Machine},
+    select, waits,
 };
 use crate::{
     observe::{Cause, Observations},
@@ -27,6 +29,11 @@ pub struct Load {
     /// From the intended time to the sending, nanoseconds, of all but closed loops; `None` when nothing was
     /// sent.
     pub lateness: Option<Quantiles>,
+    /// The longest time for which an attempt was due and nothing sent it; `None` when none was due. The
+    /// attempts at the control target count as well, and those that were given up unsent.
+    pub blind: Option<Interval>,
+    /// What the machine did in that time.
+    pub blind_machine: Option<Machine>,
     /// Processor time of the sending threads, microseconds.
     pub cpu_us: u64,
     pub interrupted: bool,
@@ -49,6 +56,7 @@ pub fn measure(observations: &Observations, requests: &Requests) -> Load {
             lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
         }
     }
+    let blind = blind(observations);
     let logged: u64 = requests.unsent.values().sum();
     Load {
         planned: instrument.planned,
@@ -58,8 +66,19 @@ pub fn measure(observations: &Observations, requests: &Requests) -> Load {
         lost: instrument.sent.saturating_sub(requests.sent),
         in_flight_max: instrument.in_flight_max,
         lateness: lateness.quantiles(),
+        blind,
+        blind_machine: blind.and_then(|blind| machine::measure(&observations.machine, blind)),
         cpu_us: instrument.cpu_us,
         interrupted: instrument.interrupted,
         gaps: instrument.gaps.clone(),
     }
+}
+
+/// A generator that stands still sends what was due meanwhile as soon as it goes on, so the first of these
+/// attempts waited for as long as it stood, less one gap of the schedule.
+fn blind(observations: &Observations) -> Option<Interval> {
+    let all = observations.attempts.iter().chain(&observations.control);
+    let counted = all.filter(|attempt| attempt.intended_ns >= observations.plan.load.warmup_ns);
+    // Of several the earliest, whatever the order of the log.
+    counted.map(waits::unsent).max_by_key(|wait| (wait.length_ns(), u64::MAX - wait.from_ns))
 }

@@ -75,7 +75,7 @@ fn describe_load(load: &LoadPlan) -> String {
         in_flight_max,
         coalesce_ns,
         stages: _,
-        control_rate: _,
+        control_rate,
         streams: _,
     } = load;
     let coalesce = if *coalesce_ns == 0 {
@@ -88,8 +88,10 @@ fn describe_load(load: &LoadPlan) -> String {
     } else {
         format!("the first {} not counted", show_ns(*warmup_ns))
     };
+    let control = if *control_rate > 0.0 { format!("{control_rate}/s") } else { "nothing".to_owned() };
     format!(
-        "{}, {warmup}; failed after {}, slow after {}; at most {in_flight_max} in flight{coalesce}",
+        "{}, {warmup}; failed after {}, slow after {}; at most {in_flight_max} in flight{coalesce}; {control} \
+         to the control target",
         show_ns(*duration_ns),
         show_ns(*timeout_ns),
         show_ns(*slow_ns)

@@ -117,7 +117,7 @@ fn plan_shows_what_would_happen() {
     target       reference, strategy handoff-live; 500 users, 10 sale events,
                  1000000 of each good in stock, 1000000 per user
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
-                 4096 in flight
+                 4096 in flight; 50/s to the control target
     seed         7
     fingerprint  1551949b26de498549755d468a741c4a6a9f7d82f312f18a57b5d391b0264fd8
 
@@ -133,6 +133,7 @@ fn plan_shows_what_would_happen() {
     failed_max               0
     lateness_p99_us_max  50000
     unsent_max               0
+    blind_ms_max          1000
     ");
     assert_eq!((code, err.as_str()), (ExitCode::Pass, ""));
     assert!(out.lines().all(|line| line.chars().count() <= 80));

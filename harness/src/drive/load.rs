@@ -11,7 +11,9 @@
 mod ahead;
 mod clients;
 mod connection;
+mod control;
 mod lead;
+mod machine;
 mod pace;
 mod poller;
 mod pool;
@@ -26,27 +28,32 @@ mod writer;
 use std::{
     io,
     net::SocketAddr,
+    panic::resume_unwind,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
 };
 
 use rustix::{
     io::Errno,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Pid, Resource, Rlimit, getrlimit, setrlimit},
+    thread::gettid,
 };
 
 pub use workload::{HeaderNames, Workload};
 
 use crate::{
     clock::RunClock,
+    environment::chain,
     observe::{self, Instrument, RunDir},
     plan::{LoadPlan, Plan},
     tls,
 };
 use clients::{Clients, Setting};
+use control::{Control, Echo};
+use machine::Sampler;
 use sender::Sender;
 use target::Target;
 use workload::Requests;
@@ -76,6 +83,8 @@ pub enum Error {
     Thread(#[source] io::Error),
     #[error("watch the load's sockets")]
     Poll(#[source] Errno),
+    #[error("start the control target")]
+    Control(#[source] io::Error),
 }
 
 /// How far a load is.
@@ -100,6 +109,9 @@ pub struct LoadHandle {
     clients: Arc<Progress>,
     sender: JoinHandle<Result<Instrument, Error>>,
     writer: Writer,
+    sampler: Sampler,
+    /// None in a plan without a control.
+    echo: Option<Echo>,
 }
 
 /// Starts the load of a plan against a target. Connections of reused streams are opened at once, the first
@@ -118,13 +130,18 @@ pub fn start(
     run_dir: &RunDir,
     clock: RunClock,
 ) -> Result<LoadHandle, Error> {
-    let requests = Requests::new(&plan.load, host, workload.clone())?;
-    allow_descriptors();
-    let (recorder, writer) = writer::start(run_dir)?;
+    let (load, seed) = (plan.load.with_control(), plan.seed);
+    let requests = Requests::new(&load, host, workload.clone())?;
+    let descriptors = allow_descriptors();
+    let echo = (plan.load.control_rate > 0.0).then(Echo::start).transpose().map_err(Error::Control)?;
+    // Without a control no stream is the control's, so its address is never used.
+    let control = Control::new(&load, echo.as_ref().map_or(target, |echo| echo.address));
+    let (recorder, writer) = writer::start(run_dir, control.first)?;
     let [progress, clients_progress] = [(), ()].map(|()| Arc::new(Progress::default()));
+    let sampler = machine::start(run_dir, clock, Arc::clone(&progress))?;
     let setting = Setting {
         plan: &plan.target,
-        load: &plan.load,
+        load: &load,
         target,
         host,
         workload: &workload,
@@ -133,19 +150,21 @@ pub fn start(
         progress: Arc::clone(&clients_progress),
     };
     let clients = Clients::start(&setting, recorder.another())?;
-    let sending = Target::new(target, setting.tls(&["http/1.1"])?);
+    let places = Places { target: Target::new(target, setting.tls(&["http/1.1"])?), control, descriptors };
     let sender = {
-        let (load, seed, progress) = (plan.load.clone(), plan.seed, Arc::clone(&progress));
+        let progress = Arc::clone(&progress);
         Builder::new()
             .name("load-sender".to_owned())
             .spawn(move || {
-                Sender::new(load, seed, clock, requests, sending, recorder, progress, clients)
+                progress.set_sender(gettid());
+                Sender::new(load, seed, clock, requests, places, recorder, progress, clients)
                     .map_err(Error::Poll)?
                     .run()
             })
             .map_err(Error::Thread)?
     };
-    Ok(LoadHandle { planned: expected(&plan.load), progress, clients: clients_progress, sender, writer })
+    let clients = clients_progress;
+    Ok(LoadHandle { planned: expected(&plan.load), progress, clients, sender, writer, sampler, echo })
 }
 
 impl LoadHandle {
@@ -178,24 +197,40 @@ impl LoadHandle {
     /// Waits until the last answer has come or is given up, and the logs are whole.
     ///
     /// # Errors
-    /// When the kernel refused to go on. A panic and a log that could not be written are gaps of the
-    /// instrument instead: what was seen until then is still worth a look.
+    /// When the kernel refused to go on. A log that could not be written is a gap of the instrument instead:
+    /// what was seen until then is still worth a look.
+    ///
+    /// # Panics
+    /// When a thread of the load did; what was seen until then is on disk.
     pub fn join(self) -> Result<Instrument, Error> {
-        let seen = self.progress();
         let sent = self.sender.join();
+        let echoed = self.echo.map(Echo::join);
+        let sampled = self.sampler.join();
         let written = self.writer.join();
-        let mut instrument = match sent {
-            Ok(instrument) => instrument?,
-            Err(_) => Instrument {
-                planned: seen.planned,
-                sent: seen.sent,
-                gaps: vec!["the thread that sends the load panicked".to_owned()],
-                ..Instrument::default()
-            },
-        };
-        instrument.gaps.extend(written.err());
+        let mut instrument = whole(sent)?;
+        let echoed = echoed.map_or(Ok(()), whole);
+        let gap = |what: &str, error: &dyn std::error::Error| format!("{what}: failed to {}", chain(error));
+        instrument
+            .gaps
+            .extend(whole(written).err().map(|error| gap("the load's logs are not whole", &error)));
+        instrument.gaps.extend(whole(sampled).err().map(|error| gap("the machine was not watched", &error)));
+        instrument.gaps.extend(echoed.err().map(|errno| format!("the control target broke off: {errno}")));
         Ok(instrument)
     }
+}
+
+/// What a thread returned; its panic goes on in this one.
+fn whole<T>(ended: thread::Result<T>) -> T {
+    ended.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Where attempts go, and how many connections there may be.
+#[derive(Debug)]
+struct Places {
+    target: Target,
+    control: Control,
+    /// Attempts at the target that may be in flight at once before the process runs out of descriptors.
+    descriptors: u32,
 }
 
 /// Figures that one sending thread alone writes and anyone reads.
@@ -206,6 +241,8 @@ struct Progress {
     failed: AtomicU64,
     in_flight: AtomicU32,
     stop: AtomicBool,
+    /// The kernel's number of the sending thread; 0 before it runs.
+    sender: AtomicI32,
 }
 
 impl Progress {
@@ -219,6 +256,14 @@ impl Progress {
         // With a single writer a load and a store do, and cost less than an atomic addition.
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.in_flight.store(in_flight, Ordering::Relaxed);
+    }
+
+    fn set_sender(&self, id: Pid) {
+        self.sender.store(id.as_raw_pid(), Ordering::Relaxed);
+    }
+
+    fn sender(&self) -> Option<Pid> {
+        Pid::from_raw(self.sender.load(Ordering::Relaxed))
     }
 
     fn stop_asked(&self) -> bool {
@@ -238,10 +283,52 @@ fn expected(load: &LoadPlan) -> u64 {
     load.streams.iter().map(|stream| attempts(stream.rate)).sum()
 }
 
-/// Raises the process's limit of descriptors to what it may have: a target that stalls for a second takes
-/// as many connections as attempts are due in it. Where that is not allowed the load goes on, and says so
-/// attempt by attempt if it runs out.
-fn allow_descriptors() {
+/// Descriptors that are kept for other uses: logs, the control plane, the processes that events start.
+const DESCRIPTORS_KEPT: u64 = 256;
+
+/// Raises the process's limit of descriptors to what it may have, and says how many attempts may be in
+/// flight then: a target that stalls for a second takes as many connections as attempts are due in it.
+/// Where raising is not allowed the load goes on, and says so attempt by attempt if it runs out.
+fn allow_descriptors() -> u32 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _unchanged = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    // Both ends of the control's connections are here; its queue is as good as never full.
+    let kept = DESCRIPTORS_KEPT + u64::from(control::IN_FLIGHT_MAX) / 4;
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return u32::MAX };
+    u32::try_from(limit.saturating_sub(kept).max(limit / 2)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// A panic is a bug of ours and must not be told as a doubt about the target.
+    #[test]
+    fn a_panic_of_a_thread_goes_on_in_the_one_that_joins() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(dir.path());
+        let progress = Arc::new(Progress::default());
+        let clock = RunClock::starting_in(Duration::ZERO);
+        let (recorder, writer) = writer::start(&run_dir, 0).unwrap();
+        let load = LoadHandle {
+            planned: 0,
+            progress: Arc::clone(&progress),
+            clients: Arc::default(),
+            sender: thread::spawn(move || {
+                let _dropped = recorder;
+                panic!("a bug");
+            }),
+            writer,
+            sampler: machine::start(&run_dir, clock, progress).unwrap(),
+            echo: Some(Echo::start().unwrap()),
+        };
+        let panic = catch_unwind(AssertUnwindSafe(|| load.join())).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"a bug"));
+        assert!(run_dir.attempts().is_file(), "what was seen is kept");
+    }
 }

@@ -96,6 +96,15 @@ impl JsonLinesWriter {
     }
 }
 
+/// The word that an enum without fields is written as in the logs.
+///
+/// # Panics
+/// For a value that is no such enum.
+pub fn word<T: Serialize>(value: &T) -> String {
+    let json = serde_json::to_value(value).expect("an enum must be expressible in JSON");
+    json.as_str().expect("an enum without fields must be written as a word").to_owned()
+}
+
 /// Writes one value as an indented file.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let fault = |source| Error::Write { path: path.to_owned(), source };

@@ -11,7 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Buy, Connection, EnvironmentRecord, Error, EventRecord, Instrument, StoredOrder, StoredStock,
+    Attempt, Buy, Connection, EnvironmentRecord, Error, EventRecord, Instrument, MachineSample, StoredOrder,
+    StoredStock,
     json::{self, JsonLines},
     record,
 };
@@ -29,6 +30,11 @@ pub struct Observations {
     pub instrument: Instrument,
     /// In the order in which they ended.
     pub attempts: Vec<Attempt>,
+    /// Attempts at the control target, in the order in which they ended; their streams are those of
+    /// [`LoadPlan::control_streams`](crate::plan::LoadPlan::control_streams).
+    pub control: Vec<Attempt>,
+    /// In the order in which they were taken.
+    pub machine: Vec<MachineSample>,
     /// In the order in which they ended.
     pub connections: Vec<Connection>,
     /// In the order in which they ended.
@@ -78,6 +84,16 @@ impl RunDir {
     #[must_use]
     pub fn attempts(&self) -> PathBuf {
         self.0.join("attempts.bin")
+    }
+
+    #[must_use]
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control.bin")
+    }
+
+    #[must_use]
+    pub fn machine(&self) -> PathBuf {
+        self.0.join("machine.jsonl")
     }
 
     #[must_use]
@@ -160,6 +176,8 @@ impl RunDir {
         Ok(Observations {
             instrument: json::read(&self.instrument())?,
             attempts: record::Reader::open(&self.attempts())?.collect::<Result<_, _>>()?,
+            control: record::Reader::open(&self.control())?.collect::<Result<_, _>>()?,
+            machine: read_lines(&self.machine())?,
             connections: record::Reader::open(&self.connections())?.collect::<Result<_, _>>()?,
             buys: read_lines(&self.buys())?,
             events: read_lines(&self.events())?,

@@ -1,5 +1,7 @@
 //! The report put together from what was seen, found and judged.
 
+mod instrument;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -20,7 +22,7 @@ use crate::{
         invariants::{self, InvariantOutcome},
         latency, sla,
     },
-    observe::{EnvironmentRecord, Observations},
+    observe::{EnvironmentRecord, Observations, word},
     plan::{Arrival, Plan, StreamPlan},
     verdict::{Outcome, Verdict},
 };
@@ -38,6 +40,8 @@ pub fn build(observations: &Observations, analysis: &Analysis, verdict: &Verdict
         environment: describe(environment),
         verdict: judgement(verdict),
         load: load(plan, &analysis.load),
+        control: instrument::control(observations, analysis),
+        machine: instrument::machine(analysis.machine.as_ref()),
         requests: requests(analysis),
         connections: connections(analysis),
         availability: measured_availability(analysis),
@@ -98,6 +102,7 @@ fn load(plan: &Plan, load: &analyze::load::Load) -> Load {
         unsent_by_cause: by_word(&load.unsent_by_cause),
         in_flight_max: load.in_flight_max,
         lateness_us: quantiles(load.lateness, us),
+        blind_ms: load.blind.map(|blind| ms_up(blind.length_ns())),
         cpu_ms: ms(load.cpu_us.saturating_mul(1_000)),
         notes: plan.load.streams.iter().filter_map(note).collect(),
     }
@@ -344,10 +349,4 @@ fn stream_name(plan: &Plan, number: usize) -> String {
 /// Counts under the words that the logs use for their keys.
 fn by_word<K: Serialize>(counts: &BTreeMap<K, u64>) -> BTreeMap<String, u64> {
     counts.iter().map(|(key, &count)| (word(key), count)).collect()
-}
-
-/// The word that an enum without fields is written as.
-fn word<T: Serialize>(value: &T) -> String {
-    let json = serde_json::to_value(value).expect("an enum must be expressible in JSON");
-    json.as_str().expect("an enum without fields must be written as a word").to_owned()
 }

@@ -2,6 +2,7 @@
 //!
 //! This file holds the whole and what is counted; what is measured in time is in `model/measured.rs`.
 
+mod instrument;
 mod measured;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use instrument::{Control, Machine};
 pub use measured::{
     Availability, Bounds, Budget, Daily, Downtime, Event, FailureBound, FailureBounds, Latency, LatencyGroup,
     Propagation, Quantiles, ServedWithin, Sla, Stream, Window,
@@ -23,6 +25,8 @@ pub struct Report {
     pub environment: Environment,
     pub verdict: VerdictSection,
     pub load: Load,
+    pub control: Control,
+    pub machine: Machine,
     pub requests: Requests,
     pub connections: Connections,
     /// By several definitions side by side.
@@ -120,6 +124,9 @@ pub struct Load {
     pub in_flight_max: u32,
     /// From the intended time to the sending, microseconds.
     pub lateness_us: Quantiles,
+    /// The longest time for which a request was due and nothing was sent, milliseconds; `null` when nothing
+    /// was due.
+    pub blind_ms: Option<f64>,
     /// Processor time of the sending threads, milliseconds.
     pub cpu_ms: f64,
     /// What to bear in mind about the figures of this load.

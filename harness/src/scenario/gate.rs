@@ -17,6 +17,10 @@ const LATENESS_P99_US_MAX: u64 = 50_000;
 /// What was not sent cannot have failed, so nothing may be left out. Attempts.
 const UNSENT_MAX: u64 = 0;
 
+/// A generator that stands still for so long has not seen what the target did meanwhile; lateness hides it,
+/// since one pause is far below 1 % of a long run's attempts. Milliseconds.
+const BLIND_MS_MAX: f64 = 1_000.0;
+
 /// A day, the longest run there is. Milliseconds.
 const MS_MAX: f64 = 86_400_000.0;
 
@@ -31,7 +35,7 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 10] = [
+const GATES: [(&str, Limit); 11] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
     ("hard_downtime_ms_max", Limit::Ms(Gate::HardDowntimeMsMax)),
@@ -42,6 +46,7 @@ const GATES: [(&str, Limit); 10] = [
     ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
     ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
+    ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),
 ];
 
 /// The gates in the order of the file, then those that hold without being asked for. Only a schedule can be
@@ -65,9 +70,9 @@ pub(super) fn read(root: &Section<'_>, load: Option<&LoadPlan>, events: Option<&
     let scheduled =
         load.is_none_or(|load| load.streams.iter().any(|stream| stream.arrival != Arrival::Closed));
     let lateness = scheduled.then_some(Gate::LatenessP99UsMax(LATENESS_P99_US_MAX));
-    for always in
-        [Some(Gate::FailedMax(FAILED_MAX)), lateness, Some(Gate::UnsentMax(UNSENT_MAX))].into_iter().flatten()
-    {
+    let [failed, unsent, blind] =
+        [Gate::FailedMax(FAILED_MAX), Gate::UnsentMax(UNSENT_MAX), Gate::BlindMsMax(BLIND_MS_MAX)].map(Some);
+    for always in [failed, lateness, unsent, blind].into_iter().flatten() {
         let is_same = |gate: &Gate| std::mem::discriminant(gate) == std::mem::discriminant(&always);
         if !gates.iter().any(is_same) {
             gates.push(always);

@@ -19,9 +19,19 @@ const TIMEOUT_NS: u64 = 5_000_000_000;
 /// A later answer belongs to a brownout: people notice a delay between 100 ms and 1 s. Nanoseconds.
 const SLOW_NS: u64 = 250_000_000;
 
-/// Attempts in flight at once: at 3,000 a second more than a full second without any answer, within the
-/// descriptors that a process may usually have.
-const IN_FLIGHT_MAX: u32 = 4_096;
+/// Attempts in flight at once, at least: what a small load may have in flight costs nothing.
+const IN_FLIGHT_MIN: u32 = 4_096;
+const IN_FLIGHT_LIMIT: u32 = 1_000_000;
+
+/// Room in the default of `in_flight_max` beyond rate x timeout: schedules are uneven.
+const IN_FLIGHT_ROOM: f64 = 1.25;
+
+/// Part of the total rate that the control target gets as well, and its bounds, attempts per second: at
+/// least one in 20 ms, so that a pause which a person would notice is met, and never enough to disturb.
+const CONTROL_SHARE: f64 = 0.1;
+const CONTROL_RATE_MIN: f64 = 50.0;
+const CONTROL_RATE_MAX: f64 = 500.0;
+const CONTROL_RANGE: RangeInclusive<f64> = 1.0..=10_000.0;
 
 /// Connections of a stream that keeps them: about what an upstream pool of a proxy keeps.
 const CONNECTIONS: u32 = 16;
@@ -81,11 +91,13 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
     }
     let arrival = section.choice("arrival", ARRIVALS).unwrap_or(Arrival::Uniform);
     let coalesce_ns = duration(&section, "coalesce", &COALESCE).unwrap_or(0);
-    let in_flight_max =
-        section.integer("in_flight_max", 1..=1_000_000).map_or(IN_FLIGHT_MAX, |entry| entry.value);
+    let in_flight_max = section.integer("in_flight_max", 1..=IN_FLIGHT_LIMIT).map(|entry| entry.value);
     let streams = read_streams(&section, target, arrival);
-    let attempts = streams.iter().map(|stream| stream.rate).sum::<f64>()
-        * full_rate_seconds(&stages, duration_ns.unwrap_or(0));
+    let rate = streams.iter().map(|stream| stream.rate).sum::<f64>();
+    let peak = peak(&stages);
+    let in_flight_max = in_flight_max.unwrap_or_else(|| in_flight_default(rate * peak, timeout_ns));
+    let control_rate = read_control(&section, rate, peak);
+    let attempts = rate * full_rate_seconds(&stages, duration_ns.unwrap_or(0));
     if attempts > ATTEMPTS_MAX {
         let what = format!("{attempts:.0} attempts are more than a run can record");
         section.fault_at(
@@ -106,9 +118,35 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
         in_flight_max,
         coalesce_ns,
         stages,
-        control_rate: 0.0,
+        control_rate,
         streams,
     })
+}
+
+/// The largest factor of the streams' rates.
+fn peak(stages: &[Stage]) -> f64 {
+    if stages.is_empty() {
+        return 1.0;
+    }
+    stages.iter().map(|stage| stage.from.max(stage.to)).fold(0.0, f64::max)
+}
+
+/// `control = 200` attempts per second to the control target, or `control = false` for none. Stages stretch
+/// its schedule too, so the default is that of their peak.
+fn read_control(section: &Section<'_>, rate: f64, peak: f64) -> f64 {
+    match section.float_or_false("control", CONTROL_RANGE) {
+        Some(given) => given.value.unwrap_or(0.0),
+        None if peak > 0.0 => (rate * peak * CONTROL_SHARE).clamp(CONTROL_RATE_MIN, CONTROL_RATE_MAX) / peak,
+        None => 0.0,
+    }
+}
+
+/// Enough for a target that answers nobody until its time is over: what could not be sent would make the
+/// run inconclusive, where the truth is that the target stood still.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a u32 holds")]
+fn in_flight_default(rate: f64, timeout_ns: u64) -> u32 {
+    let waiting = (rate * as_seconds(timeout_ns) * IN_FLIGHT_ROOM).ceil();
+    waiting.clamp(f64::from(IN_FLIGHT_MIN), f64::from(IN_FLIGHT_LIMIT)) as u32
 }
 
 fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arrival) -> Vec<StreamPlan> {

@@ -123,8 +123,25 @@ fn the_least_file_gets_named_defaults() {
     let plan = plan(LEAST);
     let json = |value: Result<String, serde_json::Error>| value.unwrap();
     insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"upgrade":{}}"#);
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @r#"{"duration_ns":10000000000,"warmup_ns":0,"timeout_ns":5000000000,"slow_ns":250000000,"in_flight_max":4096,"coalesce_ns":0,"stages":[],"control_rate":0.0,"streams":[{"name":"busy","client":"http1","connection":{"mode":"reused","connections":16},"pace":{"upload_ns":0,"download_ns":0},"rate":100.0,"arrival":"uniform","requests":[{"name":"list","weight":6,"op":{"op":"list"}},{"name":"info","weight":2,"op":{"op":"info"}},{"name":"buy","weight":2,"op":{"op":"buy"}},{"name":"order","weight":1,"op":{"op":"order"}}]}]}"#);
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @r#"[{"gate":"failed_max","limit":0},{"gate":"lateness_p99_us_max","limit":50000},{"gate":"unsent_max","limit":0}]"#);
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @"");
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @"");
+}
+
+/// What is in flight at most when a target stands still, and what the control costs, follow the rate.
+#[test]
+fn defaults_follow_the_rate() {
+    let check = |overrides: &[&str], in_flight_max, control_rate| {
+        let load = read(LEAST, overrides).unwrap().plan(1).load;
+        assert_eq!((load.in_flight_max, load.control_rate), (in_flight_max, control_rate), "{overrides:?}");
+    };
+    check(&["load.rate=100"], 4_096, 50.0);
+    check(&["load.rate=3000"], 18_750, 300.0);
+    check(&["load.rate=10000", "load.timeout=\"60s\""], 750_000, 500.0);
+    check(&["load.rate=3000", "load.in_flight_max=7", "load.control=120"], 7, 120.0);
+    check(&["load.rate=3000", "load.control=false"], 18_750, 0.0);
+    let refused = |value: &str| faults(LEAST, &[&format!("load.control={value}")]);
+    assert!(refused("true")[0].ends_with("load.control: expected a number or false, found true"));
+    assert!(refused("0")[0].ends_with("load.control: 0 is out of range"));
 }
 
 #[test]
@@ -373,8 +390,13 @@ fn a_gate_that_no_run_can_pass_is_a_fault() {
 #[test]
 fn gates_keep_the_order_of_the_file() {
     let source = format!("{LEAST}\n[gate]\nunsent_max = 5\nlatency_p99_ms_max = 20\nfailed_max = 1\n");
-    let expected =
-        [Gate::UnsentMax(5), Gate::LatencyP99MsMax(20.0), Gate::FailedMax(1), Gate::LatenessP99UsMax(50_000)];
+    let expected = [
+        Gate::UnsentMax(5),
+        Gate::LatencyP99MsMax(20.0),
+        Gate::FailedMax(1),
+        Gate::LatenessP99UsMax(50_000),
+        Gate::BlindMsMax(1_000.0),
+    ];
     assert_eq!(plan(&source).gates, expected);
 }
 

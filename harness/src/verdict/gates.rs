@@ -1,8 +1,9 @@
 //! Limits held against figures.
 
-use super::Outcome;
+use super::{Outcome, machine};
 use crate::{
-    analyze::{Analysis, latency::Quantiles},
+    analyze::{Analysis, intervals::Interval, latency::Quantiles, load::Load},
+    observe::Cause,
     plan::{Arrival, Gate, Plan},
 };
 
@@ -18,9 +19,16 @@ pub struct GateResult {
     /// `None` when there was nothing to measure, or when no finite value holds.
     pub actual: Option<f64>,
     pub outcome: Outcome,
-    /// What the figure says beside the limit, a whole sentence.
+    /// What the figure says beside the limit, in whole sentences.
     pub reason: String,
+    /// It is in doubt only because the instrument itself was kept waiting: such a gate keeps a run from
+    /// passing, and does not outweigh one that failed without any excuse.
+    pub excused: bool,
 }
+
+/// What a generator may stand still, milliseconds: far beyond what a busy machine does to a thread, and as
+/// long as an outage that people talk about.
+const BLIND_MS_MAX: f64 = 1_000.0;
 
 /// Judges the plan's gates and the implied ones.
 pub(super) fn judge(plan: &Plan, analysis: &Analysis) -> Vec<GateResult> {
@@ -32,12 +40,14 @@ pub(super) fn judge(plan: &Plan, analysis: &Analysis) -> Vec<GateResult> {
 /// - Everything planned is sent: otherwise the figures describe another load than the plan.
 /// - 99 % of the attempts are sent within the plan's `slow_ns`: with a later generator, its own lateness
 ///   could not be told from the target's. A closed loop has no schedule to be late for.
+/// - It never stands still for longer than [`BLIND_MS_MAX`]: nobody knows what the target did meanwhile.
 /// - Every planned event ends as planned: a run must not pass because its upgrades did not happen.
 fn implied(plan: &Plan) -> Vec<Gate> {
     let mut implied = vec![Gate::UnsentMax(0)];
     if plan.load.streams.iter().any(|stream| stream.arrival != Arrival::Closed) {
         implied.push(Gate::LatenessP99UsMax(plan.load.slow_ns / 1_000));
     }
+    implied.push(Gate::BlindMsMax(BLIND_MS_MAX));
     if !plan.events.is_empty() {
         implied.push(Gate::EventsFailedMax(0));
     }
@@ -58,6 +68,7 @@ fn name(gate: Gate) -> &'static str {
         Gate::ClosedByServerMax(_) => "closed_by_server_max",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
+        Gate::BlindMsMax(_) => "blind_ms_max",
     }
 }
 
@@ -69,27 +80,74 @@ struct Comparison {
     reason: String,
 }
 
+/// Figures that the instrument's own waits can worsen.
+#[derive(Clone, Copy)]
+struct Figures {
+    failed: u64,
+    availability: Option<f64>,
+    hard_upper_ns: u64,
+    brownout_ns: u64,
+    served_p99_ns: Option<u64>,
+}
+
+impl Figures {
+    fn measured(analysis: &Analysis) -> Self {
+        Self {
+            failed: analysis.requests.all.failed,
+            availability: analysis.availability.by_request.value(),
+            hard_upper_ns: analysis.downtime.hard.upper_ns,
+            brownout_ns: analysis.downtime.brownout_ns,
+            served_p99_ns: analysis.latency.served_within.p99,
+        }
+    }
+
+    /// As they would have been without these waits; `None` when there was none.
+    fn excused(analysis: &Analysis) -> Option<Self> {
+        let excuse = analysis.excuse.as_ref()?;
+        let all = analysis.requests.all;
+        let failed = all.failed - excuse.timeouts;
+        Some(Self {
+            failed,
+            availability: (all.total > 0).then(|| to_f64(all.total - failed) / to_f64(all.total)),
+            hard_upper_ns: excuse.hard_upper_ns,
+            brownout_ns: excuse.brownout_ns,
+            served_p99_ns: excuse.served_p99_ns,
+        })
+    }
+}
+
 fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let nothing_sent = analysis.requests.all.total == 0;
-    let is_instrument = matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_));
+    let is_instrument = matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_) | Gate::BlindMsMax(_));
     let of_events = matches!(gate, Gate::UpgradesMin(_) | Gate::EventsFailedMax(_));
-    let Comparison { limit, actual, kept, reason } = compare(gate, analysis);
+    let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
     if nothing_sent && !is_instrument && !of_events {
         let reason = format!("The gate {} has nothing to measure.", name(gate));
-        return GateResult { name: name(gate), limit, actual: None, outcome: Outcome::Inconclusive, reason };
+        let (name, outcome) = (name(gate), Outcome::Inconclusive);
+        return GateResult { name, limit, actual: None, outcome, reason, excused: false };
     }
-    let outcome = match (kept, is_instrument) {
+    let excused =
+        !kept && Figures::excused(analysis).is_some_and(|figures| compare(gate, analysis, figures).kept);
+    if excused && let Some(excuse) = &analysis.excuse {
+        reason.push_str(&format!(
+            " Without the time for which the harness itself was kept waiting, up to {:.0} ms at once, the \
+             limit would have been kept.{}",
+            to_f64(excuse.longest_ns) / NS_PER_MS,
+            machine::sentence(excuse.machine.as_ref()),
+        ));
+    }
+    let outcome = match (kept, is_instrument || excused) {
         (true, _) => Outcome::Pass,
         (false, false) => Outcome::Fail,
         (false, true) => Outcome::Inconclusive,
     };
-    GateResult { name: name(gate), limit, actual, outcome, reason }
+    GateResult { name: name(gate), limit, actual, outcome, reason, excused }
 }
 
-fn compare(gate: Gate, analysis: &Analysis) -> Comparison {
+fn compare(gate: Gate, analysis: &Analysis, figures: Figures) -> Comparison {
     match gate {
         Gate::FailedMax(limit) => {
-            let failed = analysis.requests.all.failed;
+            let failed = figures.failed;
             count(
                 failed,
                 failed <= limit,
@@ -98,15 +156,15 @@ fn compare(gate: Gate, analysis: &Analysis) -> Comparison {
             )
         }
         Gate::AvailabilityMin(limit) => {
-            let actual = analysis.availability.by_request.value();
+            let actual = figures.availability;
             let kept = actual.is_some_and(|actual| actual >= limit);
             let percent = actual.unwrap_or_default() * 100.0;
             let reason = format!("The availability was {percent:.6} %; the limit is {} %.", limit * 100.0);
             Comparison { limit, actual, kept, reason }
         }
-        Gate::HardDowntimeMsMax(limit) => milliseconds(analysis.downtime.hard.upper_ns, limit, "was down"),
-        Gate::BrownoutMsMax(limit) => milliseconds(analysis.downtime.brownout_ns, limit, "was slow"),
-        Gate::LatencyP99MsMax(limit) => latency(analysis, limit),
+        Gate::HardDowntimeMsMax(limit) => milliseconds(figures.hard_upper_ns, limit, "was down"),
+        Gate::BrownoutMsMax(limit) => milliseconds(figures.brownout_ns, limit, "was slow"),
+        Gate::LatencyP99MsMax(limit) => latency(figures.served_p99_ns, limit),
         Gate::UpgradesMin(limit) => {
             let ok = analysis.events.upgrades_ok;
             count(
@@ -130,11 +188,10 @@ fn compare(gate: Gate, analysis: &Analysis) -> Comparison {
         }
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {
-            let (unsent, planned) = (analysis.load.unsent, analysis.load.planned);
-            let reason =
-                format!("The generator could not send {unsent} of {planned} requests; the limit is {limit}.");
-            count(unsent, unsent <= limit, limit, reason)
+            let unsent = analysis.load.unsent;
+            count(unsent, unsent <= limit, limit, unsent_reason(&analysis.load, limit))
         }
+        Gate::BlindMsMax(limit) => blind(&analysis.load, limit),
     }
 }
 
@@ -150,8 +207,8 @@ fn milliseconds(actual_ns: u64, limit: f64, what: &str) -> Comparison {
 
 /// The latency within which 99 % of all attempts were served: a failure counts as an endless wait, so
 /// that failing fast never helps.
-fn latency(analysis: &Analysis, limit: f64) -> Comparison {
-    let actual = analysis.latency.served_within.p99.map(|p99_ns| to_f64(p99_ns) / NS_PER_MS);
+fn latency(served_p99_ns: Option<u64>, limit: f64) -> Comparison {
+    let actual = served_p99_ns.map(|p99_ns| to_f64(p99_ns) / NS_PER_MS);
     let reason = actual.map_or_else(
         || "More than 1 % of the requests were never served, so no latency holds for 99 %.".to_owned(),
         |actual| format!("99 % of the requests were served within {actual:.3} ms; the limit is {limit} ms."),
@@ -168,6 +225,38 @@ fn lateness(lateness: Option<Quantiles>, limit: u64) -> Comparison {
         },
     );
     let limit = to_f64(limit);
+    Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
+}
+
+/// How many were not sent, why, and what helps.
+fn unsent_reason(load: &Load, limit: u64) -> String {
+    let why = |cause: Cause| match cause {
+        Cause::NoPorts => "no port was free",
+        Cause::NoDescriptors => "no descriptor was free, ulimit -n allows more",
+        Cause::InFlightMax => "in_flight_max were in flight already",
+        Cause::Late => "the load was over before their turn came",
+        _ => "another cause",
+    };
+    let causes: Vec<String> =
+        load.unsent_by_cause.iter().map(|(&cause, number)| format!("{}: {number}", why(cause))).collect();
+    let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join("; ")) };
+    format!(
+        "The generator could not send {} of {} requests{causes}; the limit is {limit}.",
+        load.unsent, load.planned
+    )
+}
+
+fn blind(load: &Load, limit: f64) -> Comparison {
+    let actual = load.blind.map(|blind| to_f64(blind.length_ns()) / NS_PER_MS);
+    let reason = match (load.blind, actual) {
+        (Some(Interval { from_ns, .. }), Some(actual)) => format!(
+            "The generator stood still for {actual:.0} ms from {:.3} s on: requests were due and none was \
+             sent; the limit is {limit} ms. What the target did meanwhile is unknown.{}",
+            to_f64(from_ns) / NS_PER_MS / 1e3,
+            machine::sentence(load.blind_machine.as_ref()),
+        ),
+        _ => "Nothing was due, so nobody knows whether the generator stood still.".to_owned(),
+    };
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
 }
 

@@ -1,5 +1,7 @@
 //! Each gate fails once, and a run that measured nothing never passes.
 
+mod control;
+
 use proptest::{
     collection::vec,
     prelude::{any, prop_assert, proptest},
@@ -46,7 +48,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 10] = [
+const KEPT: [Gate; 11] = [
     Gate::FailedMax(0),
     Gate::AvailabilityMin(1.0),
     Gate::HardDowntimeMsMax(0.0),
@@ -57,6 +59,7 @@ const KEPT: [Gate; 10] = [
     Gate::ClosedByServerMax(0),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
+    Gate::BlindMsMax(0.0),
 ];
 
 #[test]
@@ -145,7 +148,7 @@ fn events_must_end_as_planned() {
 
 #[test]
 fn an_instrument_that_cannot_vouch_is_inconclusive() {
-    let unsent = "The generator could not send 1 of 2001 requests; the limit is 0.";
+    let unsent = "The generator could not send 1 of 2001 requests (no port was free: 1); the limit is 0.";
     let mut log = sound(&[]);
     log.bad(1_000, 1_000, Cause::NoPorts);
     check(&log, ExitCode::Inconclusive, &[unsent]);
@@ -193,6 +196,7 @@ fn nothing_measured_is_inconclusive() {
         &[
             "No request was sent after the warm-up, so nothing was measured.",
             "Nothing was sent, so the generator's lateness is unknown.",
+            "Nothing was due, so nobody knows whether the generator stood still.",
         ],
     );
     for gate in KEPT {
@@ -248,7 +252,7 @@ fn the_gravest_wins_and_every_reason_is_told() {
         &[
             "The invariant acknowledged-orders-stored is violated: order o2 (user 1 event 1 goods 1 key k2) \
              was acknowledged but is not stored.",
-            "The generator could not send 1 of 2002 requests; the limit is 0.",
+            "The generator could not send 1 of 2002 requests (no port was free: 1); the limit is 0.",
             "1 request failed; the limit is 0.",
         ],
     );

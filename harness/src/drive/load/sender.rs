@@ -5,6 +5,7 @@
 //! connection that the server has closed by then is not used.
 
 mod ending;
+mod places;
 mod using;
 
 use std::{collections::VecDeque, sync::Arc};
@@ -14,7 +15,7 @@ use rustix::{event::epoll::EventFlags, io::Errno};
 pub(super) use ending::bought;
 
 use super::{
-    Error, Progress,
+    Error, Places, Progress,
     ahead::Ahead,
     clients::Clients,
     connection::{Exchange, Failure, OpenConnection, Reading},
@@ -23,7 +24,7 @@ use super::{
     poller::Poller,
     pool::{Mark, Pool},
     schedule::{Due, Schedule},
-    target::{Target, Use},
+    target::Use,
     workload::{Purchase, Requests, order_id},
     writer::Recorder,
 };
@@ -50,7 +51,7 @@ pub(super) struct Sender {
     ahead: Ahead,
     paces: Paces,
     requests: Requests,
-    target: Target,
+    places: Places,
     poller: Poller,
     pool: Pool,
     /// By the time at which an attempt has failed if it is still under way. Since all have the same time
@@ -96,7 +97,7 @@ impl Sender {
         seed: u64,
         clock: RunClock,
         requests: Requests,
-        target: Target,
+        places: Places,
         recorder: Recorder,
         progress: Arc<Progress>,
         clients: Option<Clients>,
@@ -109,7 +110,7 @@ impl Sender {
             load,
             clock,
             requests,
-            target,
+            places,
             poller: Poller::new()?,
             deadlines: VecDeque::new(),
             recorder,
@@ -175,8 +176,8 @@ impl Sender {
     }
 
     fn send(&mut self, due: Due) -> Result<(), Errno> {
-        if self.in_flight() >= self.load.in_flight_max {
-            self.give_up(due, Cause::InFlightMax);
+        if let Some(cause) = self.full(due.stream) {
+            self.give_up(due, cause);
             return Ok(());
         }
         if let Some(clients) = self.clients.as_mut().filter(|clients| clients.speak_for(due.stream)) {
@@ -218,7 +219,7 @@ impl Sender {
     ) -> Result<Result<(Mark, Box<OpenConnection>), Unopened>, Errno> {
         let plan = &self.load.streams[usize::from(stream)];
         let purpose = Use { once: !plan.connection.keeps_alive(), slow: plan.pace.download_ns > 0 };
-        let wire = match self.target.open(purpose) {
+        let wire = match self.place(stream).open(purpose) {
             Ok(wire) => wire,
             Err(failure) => return Ok(Err(self.refused(stream, opened_ns, failure))),
         };
@@ -234,10 +235,7 @@ impl Sender {
         if let Some(settled) = connection.unsettled.take() {
             self.recorder.attempt(settled);
         }
-        self.counts.sent += 1;
-        self.counts.in_flight += 1;
-        self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight());
-        self.progress.sent(self.counts.sent, self.counts.in_flight);
+        self.count_under_way(attempt.stream);
         match connection.lost.map_or_else(|| connection.write(), Err) {
             Ok(()) => {
                 let at_ns = attempt.sent_ns + self.load.timeout_ns;

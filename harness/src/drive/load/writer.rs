@@ -10,10 +10,7 @@ use std::{
 };
 
 use super::Error;
-use crate::{
-    environment::chain,
-    observe::{self, Attempt, Buy, Connection, JsonLinesWriter, RunDir, record},
-};
+use crate::observe::{self, Attempt, Buy, Connection, JsonLinesWriter, RunDir, record};
 
 /// Records that fill a batch.
 const BATCH_RECORDS: usize = 2048;
@@ -30,18 +27,21 @@ pub(super) struct Recorder {
     batch: Batch,
     lost: u64,
     flush_at_ns: u64,
+    /// Number of the first stream that is the control's.
+    control_from: u16,
 }
 
 #[derive(Debug, Default)]
 struct Batch {
     attempts: Vec<Attempt>,
+    control: Vec<Attempt>,
     connections: Vec<Connection>,
     buys: Vec<Buy>,
 }
 
 impl Batch {
     fn len(&self) -> usize {
-        self.attempts.len() + self.connections.len() + self.buys.len()
+        self.attempts.len() + self.control.len() + self.connections.len() + self.buys.len()
     }
 }
 
@@ -49,13 +49,14 @@ impl Batch {
 #[derive(Debug)]
 pub(super) struct Writer(JoinHandle<Result<(), observe::Error>>);
 
-/// Makes the files and starts the writing thread.
+/// Makes the files and starts the writing thread; the streams from `control_from` on are the control's.
 ///
 /// # Errors
 /// When a file or the thread cannot be made.
-pub(super) fn start(run_dir: &RunDir) -> Result<(Recorder, Writer), Error> {
+pub(super) fn start(run_dir: &RunDir, control_from: u16) -> Result<(Recorder, Writer), Error> {
     let mut files = Files {
         attempts: record::Writer::create(&run_dir.attempts()).map_err(Error::Log)?,
+        control: record::Writer::create(&run_dir.control()).map_err(Error::Log)?,
         connections: record::Writer::create(&run_dir.connections()).map_err(Error::Log)?,
         buys: JsonLinesWriter::create(&run_dir.buys()).map_err(Error::Log)?,
     };
@@ -67,25 +68,32 @@ pub(super) fn start(run_dir: &RunDir) -> Result<(Recorder, Writer), Error> {
             files.finish()
         })
         .map_err(Error::Thread)?;
-    Ok((Recorder::new(channel), Writer(thread)))
+    Ok((Recorder::new(channel, control_from), Writer(thread)))
 }
 
 impl Recorder {
-    fn new(channel: SyncSender<Batch>) -> Self {
-        Self { channel, batch: Batch::default(), lost: 0, flush_at_ns: BATCH_AGE_NS }
+    fn new(channel: SyncSender<Batch>, control_from: u16) -> Self {
+        Self { channel, batch: Batch::default(), lost: 0, flush_at_ns: BATCH_AGE_NS, control_from }
     }
 
     /// One for another thread that writes into the same logs.
     pub(super) fn another(&self) -> Self {
-        Self::new(self.channel.clone())
+        Self::new(self.channel.clone(), self.control_from)
     }
 
+    /// Those at the control target go to a log of their own, their streams numbered from 0.
     pub(super) fn attempt(&mut self, attempt: Attempt) {
-        self.batch.attempts.push(attempt);
+        match attempt.stream.checked_sub(self.control_from) {
+            Some(stream) => self.batch.control.push(Attempt { stream, ..attempt }),
+            None => self.batch.attempts.push(attempt),
+        }
     }
 
+    /// Those to the control target are nobody's business.
     pub(super) fn connection(&mut self, connection: Connection) {
-        self.batch.connections.push(connection);
+        if connection.stream < self.control_from {
+            self.batch.connections.push(connection);
+        }
     }
 
     pub(super) fn buy(&mut self, buy: Buy) {
@@ -141,19 +149,16 @@ impl Writer {
         self.0.is_finished()
     }
 
-    /// Waits until everything is written; what went wrong if something did.
-    pub(super) fn join(self) -> Result<(), String> {
-        match self.0.join() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("the load's logs are not whole: failed to {}", chain(&error))),
-            Err(_) => Err("the thread that writes the load's logs panicked".to_owned()),
-        }
+    /// Waits until everything is written; the outer error is the thread's panic.
+    pub(super) fn join(self) -> std::thread::Result<Result<(), observe::Error>> {
+        self.0.join()
     }
 }
 
 #[derive(Debug)]
 struct Files {
     attempts: record::Writer<Attempt>,
+    control: record::Writer<Attempt>,
     connections: record::Writer<Connection>,
     buys: JsonLinesWriter,
 }
@@ -163,6 +168,9 @@ impl Files {
         for batch in batches {
             for attempt in &batch.attempts {
                 self.attempts.push(attempt)?;
+            }
+            for attempt in &batch.control {
+                self.control.push(attempt)?;
             }
             for connection in &batch.connections {
                 self.connections.push(connection)?;
@@ -176,6 +184,7 @@ impl Files {
 
     fn finish(self) -> Result<(), observe::Error> {
         self.attempts.finish()?;
+        self.control.finish()?;
         self.connections.finish()?;
         self.buys.finish()
     }
@@ -193,7 +202,7 @@ mod tests {
     #[test]
     fn a_full_channel_loses_and_counts() {
         let (channel, batches) = std::sync::mpsc::sync_channel(BATCHES_WAITING_MAX);
-        let mut recorder = Recorder::new(channel);
+        let mut recorder = Recorder::new(channel, 1);
         for round in 1..=BATCHES_WAITING_MAX as u64 + 3 {
             recorder.connection(CONNECTION);
             recorder.connection(CONNECTION);
@@ -206,7 +215,7 @@ mod tests {
     #[test]
     fn a_young_batch_waits_for_company() {
         let (channel, batches) = std::sync::mpsc::sync_channel(1);
-        let mut recorder = Recorder::new(channel);
+        let mut recorder = Recorder::new(channel, 1);
         recorder.connection(CONNECTION);
         recorder.tick(BATCH_AGE_NS - 1);
         assert!(batches.try_recv().is_err());

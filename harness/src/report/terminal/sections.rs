@@ -292,6 +292,9 @@ pub(super) fn instrument(screen: &mut Screen, report: &Report) {
     let load = &report.load;
     screen.title("INSTRUMENT", &quantile_heads());
     quantiles(screen, "lateness us", &load.lateness_us);
+    if report.control.rate.is_some() {
+        quantiles(screen, "control ms", &report.control.latency_ms);
+    }
     let [planned, sent, unsent] = [load.planned, load.sent, load.unsent].map(grouped);
     let mut text = format!("{planned} requests planned, {sent} sent, {unsent} not sent");
     if !load.unsent_by_cause.is_empty() {
@@ -305,6 +308,17 @@ pub(super) fn instrument(screen: &mut Screen, report: &Report) {
     screen.paragraph(&format!("{text}; at most {} in flight.", grouped(load.in_flight_max.into())));
     for note in &load.notes {
         screen.paragraph(note);
+    }
+    let mut facts = Vec::new();
+    if let (Some(attempts), Some(lost)) = (report.control.attempts, report.control.lost) {
+        facts.push(format!("{} to the control target, {} lost", counted(attempts, "request"), grouped(lost)));
+    }
+    facts.extend(load.blind_ms.map(|longest| format!("longest pause {} ms", figure(Some(longest)))));
+    let machine = &report.machine;
+    facts.extend(machine.steal_ms.map(|steal| format!("{} ms stolen", figure(Some(steal)))));
+    facts.extend(machine.runnable_max.map(|most| format!("up to {} runnable", counted(most, "thread"))));
+    if !facts.is_empty() {
+        screen.paragraph(&format!("{}.", facts.join("; ")));
     }
 }
 

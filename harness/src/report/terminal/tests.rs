@@ -24,7 +24,7 @@ fn check_width(text: &str) {
 fn a_pass() {
     let text = plain(&passing());
     check_width(&text);
-    insta::assert_snapshot!(text, @r"
+    insta::assert_snapshot!(text, @"
     PASS (exit code 0)  upgrade
     0 of 19,998 requests failed around 3 upgrades, 10.00 s of load.
 
@@ -35,6 +35,7 @@ fn a_pass() {
       pass   hard_downtime_ms_max                            0               0
       pass   unsent_max                                      0               0
       pass   lateness_p99_us_max                        100000               0
+      pass   blind_ms_max                                 1000               0
       pass   events_failed_max                               0               0
 
     REQUESTS                           total              ok          failed
@@ -87,6 +88,7 @@ fn a_pass() {
     INSTRUMENT                      p50        p90        p99      p99.9        max
       lateness us                     0          0          0          0          0
       19,998 requests planned, 19,998 sent, 0 not sent; at most 1 in flight.
+      longest pause 0 ms.
 
     INVARIANTS
       pass       not-oversold: 2 orders for a stock of 10 in 1 goods
@@ -110,7 +112,7 @@ fn a_pass() {
 fn a_failure() {
     let text = plain(&failing());
     check_width(&text);
-    insta::assert_snapshot!(text, @r"
+    insta::assert_snapshot!(text, @"
     FAIL (exit code 5)  upgrade
     202 of 18,699 requests failed around 3 upgrades, 10.00 s of load.
       - The invariant acknowledged-orders-stored is violated: order o1 (user 1 event
@@ -123,6 +125,7 @@ fn a_failure() {
       fail   availability_min                           0.9999        0.989197
       pass   unsent_max                                      0               0
       pass   lateness_p99_us_max                        100000               0
+      pass   blind_ms_max                                 1000               0
       pass   events_failed_max                               0               0
 
     REQUESTS                           total              ok          failed
@@ -182,6 +185,7 @@ fn a_failure() {
     INSTRUMENT                      p50        p90        p99      p99.9        max
       lateness us                     0          0          0          0          0
       19,699 requests planned, 19,699 sent, 0 not sent; at most 1 in flight.
+      longest pause 0 ms.
 
     INVARIANTS
       pass       not-oversold: 0 orders for a stock of 10 in 1 goods

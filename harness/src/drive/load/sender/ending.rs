@@ -81,7 +81,7 @@ impl Sender {
     pub(super) fn unopened(&mut self, attempt: Attempt, purchase: Option<Purchase>, unopened: Unopened) {
         let Unopened { id, failure } = unopened;
         let sent_ns = if failure.phase == Phase::Send { 0 } else { attempt.sent_ns };
-        if sent_ns > 0 {
+        if sent_ns > 0 && !self.is_control(attempt.stream) {
             self.counts.sent += 1;
             self.progress.sent(self.counts.sent, self.counts.in_flight);
         }
@@ -136,7 +136,7 @@ impl Sender {
         ending: Failure,
         order: Option<&str>,
     ) -> Attempt {
-        self.counts.in_flight -= 1;
+        self.count_over(attempt.stream);
         self.judged(attempt, purchase, ending, order)
     }
 
@@ -162,6 +162,9 @@ impl Sender {
     ) -> Attempt {
         let Failure { phase, cause } = ending;
         let attempt = Attempt { ended_ns: self.clock.now_ns(), phase, cause, ..attempt };
+        if self.is_control(attempt.stream) {
+            return attempt;
+        }
         self.counts.planned += 1;
         self.progress.ended(attempt.ok(), self.counts.in_flight);
         if let Some(purchase) = purchase {
