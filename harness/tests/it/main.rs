@@ -4,6 +4,7 @@ mod clients;
 mod external;
 mod interrupt;
 mod load;
+mod modes;
 mod reference;
 mod replay;
 mod scenarios;

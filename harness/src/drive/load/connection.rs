@@ -51,7 +51,7 @@ pub(super) struct OpenConnection {
     pub(super) id: u32,
     pub(super) stream: u16,
     opened_ns: u64,
-    /// The sender was told that it can be used.
+    /// The sender knows that it can be used.
     greeted: bool,
     /// Attempts so far, those under way included.
     pub(super) requests: u32,
@@ -142,6 +142,7 @@ impl OpenConnection {
             attempt.idle_us = u32::try_from(idle_us).unwrap_or(u32::MAX);
         }
         self.requests += 1;
+        self.greeted = true;
         self.upload = upload(&self.request, attempt.sent_ns, pace);
         self.download = Download::new(pace);
         self.allow(attempt.sent_ns);
@@ -219,7 +220,7 @@ impl OpenConnection {
 
     /// Asks whether a connection without an attempt has come about; why not when it cannot any more.
     pub(super) fn confirm(&mut self) -> Result<(), Failure> {
-        self.wire.confirm().map_err(|errno| self.broken(Broken::Errno(errno)))
+        self.wire.confirm().map_err(|broken| self.broken(broken))
     }
 
     /// Reads until there is news. `hangup`: the end of the stream is behind what can be read, and a short
@@ -375,11 +376,6 @@ impl OpenConnection {
             return Failure { phase: self.phase(), cause: Cause::Tls };
         };
         match errno {
-            // TCP's handshake was done when these come, even before anything was written.
-            Errno::CONNRESET | Errno::PIPE if !self.connected() => {
-                let phase = if self.wire.is_tls() { Phase::Tls } else { Phase::Write };
-                Failure { phase, cause: Cause::Reset }
-            }
             Errno::CONNRESET | Errno::PIPE => Failure { phase: self.phase(), cause: Cause::Reset },
             errno if !self.connected() => connect_failure(errno),
             _ => Failure { phase: self.phase(), cause: Cause::Network },

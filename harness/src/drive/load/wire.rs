@@ -70,46 +70,37 @@ impl Wire {
     }
 
     /// Asks whether the connection has come about, and begins TLS's handshake when it has.
-    pub(super) fn confirm(&mut self) -> Result<(), Errno> {
-        socket_error(&self.socket).and_then(|error| error)?;
+    pub(super) fn confirm(&mut self) -> Result<(), Broken> {
+        let confirmed = socket_error(&self.socket).and_then(|error| error);
+        confirmed.map_err(|errno| self.broken(errno))?;
         self.connected = true;
         match self.flush() {
             Err(Errno::AGAIN) => Ok(()),
-            flushed => flushed,
+            flushed => flushed.map_err(|errno| self.broken(errno)),
         }
     }
 
     /// Sends as much as can be; how many bytes were taken.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
-        if self.tls.is_none() {
-            let sent = send(&self.socket, bytes, SendFlags::NOSIGNAL).map_err(Broken::Errno)?;
-            self.connected = true;
-            return Ok(sent);
+        if self.tls.is_some() {
+            return self.send_tls(bytes);
         }
-        self.flush().map_err(Broken::Errno)?;
-        let Some(tls) = self.tls.as_mut().filter(|tls| !tls.is_handshaking()) else {
-            return Err(Broken::Errno(Errno::AGAIN));
-        };
-        let taken = tls.writer().write(bytes).map_err(|_| Broken::Tls)?;
-        match self.flush() {
-            Err(errno) if errno != Errno::AGAIN => Err(Broken::Errno(errno)),
-            _ if taken == 0 && !bytes.is_empty() => Err(Broken::Errno(Errno::AGAIN)),
-            _ => Ok(taken),
-        }
+        let sent = send(&self.socket, bytes, SendFlags::NOSIGNAL).map_err(|errno| self.broken(errno))?;
+        self.connected = true;
+        Ok(sent)
     }
 
     /// Receives what is there, no more than the buffer takes. Under TLS the buffer also bounds what is taken
     /// from the socket at once.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<Received, Broken> {
-        if self.tls.is_none() {
-            let (received, _) =
-                recv(&self.socket, &mut *buffer, RecvFlags::empty()).map_err(Broken::Errno)?;
-            return Ok(match received {
-                0 => Received::End { announced: true },
-                received => Received::Bytes(received),
-            });
+        if self.tls.is_some() {
+            return self.receive_tls(buffer);
         }
-        self.receive_tls(buffer)
+        match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => Ok(Received::End { announced: true }),
+            Ok((received, _)) => Ok(Received::Bytes(received)),
+            Err(errno) => Err(self.broken(errno)),
+        }
     }
 
     /// How many bytes wait in the socket.
@@ -126,6 +117,19 @@ impl Wire {
         }
     }
 
+    fn send_tls(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+        self.flush().map_err(|errno| self.broken(errno))?;
+        let Some(tls) = self.tls.as_mut().filter(|tls| !tls.is_handshaking()) else {
+            return Err(Broken::Errno(Errno::AGAIN));
+        };
+        let taken = tls.writer().write(bytes).map_err(|_| Broken::Tls)?;
+        match self.flush() {
+            Err(errno) if errno != Errno::AGAIN => Err(self.broken(errno)),
+            _ if taken == 0 && !bytes.is_empty() => Err(Broken::Errno(Errno::AGAIN)),
+            _ => Ok(taken),
+        }
+    }
+
     fn receive_tls(&mut self, buffer: &mut [u8]) -> Result<Received, Broken> {
         loop {
             let tls = self.tls.as_mut().expect("it must be asked only where TLS is spoken");
@@ -139,23 +143,26 @@ impl Wire {
                 Err(_) => {}
             }
             let most = if tls.is_handshaking() { u64::MAX } else { buffer.len() as u64 };
-            let mut socket = Socket(&self.socket).take(most);
-            match tls.read_tls(&mut socket) {
+            match tls.read_tls(&mut Socket(&self.socket).take(most)) {
                 Ok(0) if tls.is_handshaking() => return Ok(Received::End { announced: false }),
                 Ok(_) => self.connected = true,
-                Err(error) => return Err(Broken::Errno(errno(&error))),
+                Err(error) => return Err(self.broken(errno(&error))),
             }
             let processed = tls.process_new_packets();
             // An answer of the handshake or an alert; what the socket does not take now goes out later.
             let flushed = self.flush();
             processed.map_err(|_| Broken::Tls)?;
-            if let Err(errno) = flushed
-                && errno != Errno::AGAIN
-                && self.shakes_hands()
-            {
-                return Err(Broken::Errno(errno));
+            match flushed {
+                Err(errno) if errno != Errno::AGAIN && self.shakes_hands() => return Err(self.broken(errno)),
+                _ => {}
             }
         }
+    }
+
+    /// TCP's handshake was done when a reset comes, even before anything was sent.
+    fn broken(&mut self, errno: Errno) -> Broken {
+        self.connected |= matches!(errno, Errno::CONNRESET | Errno::PIPE);
+        Broken::Errno(errno)
     }
 
     /// Brings what TLS has to say to the socket.
