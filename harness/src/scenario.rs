@@ -9,6 +9,7 @@
 
 mod catalog;
 mod client;
+mod connection;
 mod duration;
 mod event;
 mod gate;

@@ -79,11 +79,25 @@ const SERVER: House = House {
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
-        room("http", &["clock", "config", "faults", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"]),
+        room(
+            "http",
+            &["clock", "config", "faults", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"],
+        ),
         // Starts everything in order, and so knows everybody.
         room(
             "lifecycle",
-            &["config", "faults", "tasks", "secrets", "state", "reload", "stores", "identity", "telemetry", "http"],
+            &[
+                "config",
+                "faults",
+                "tasks",
+                "secrets",
+                "state",
+                "reload",
+                "stores",
+                "identity",
+                "telemetry",
+                "http",
+            ],
         ),
         top("cli"),
     ],

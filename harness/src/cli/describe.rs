@@ -119,20 +119,9 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
         let closed = stream.arrival == Arrival::Closed;
         rate += stream.rate;
         planned += of_stream;
-        let connection = match stream.connection {
-            ConnectionMode::Reused { connections }
-            | ConnectionMode::Idle { connections, .. }
-            | ConnectionMode::Pipelined { connections, .. } => {
-                format!("{connections} {}", stream.connection.word())
-            }
-            mode @ (ConnectionMode::New | ConnectionMode::ConnectWait { .. }) => mode.word().to_owned(),
-        };
         rows.push(vec![
             stream.name.clone(),
-            match stream.client {
-                Client::Http1 => connection,
-                client @ (Client::Http2 | Client::Reqwest) => format!("{connection}, {}", client.word()),
-            },
+            describe_connection(stream),
             if closed { "-".to_owned() } else { show_rate(stream.rate) },
             format!("{:?}", stream.arrival).to_lowercase(),
             if closed { "-".to_owned() } else { of_stream.to_string() },
@@ -148,6 +137,27 @@ fn describe_streams(load: &LoadPlan, seed: u64) -> String {
         String::new(),
     ]);
     table(&[Align::Left, Align::Left, Align::Right, Align::Left, Align::Right, Align::Left], &rows)
+}
+
+fn describe_connection(stream: &StreamPlan) -> String {
+    let word = stream.connection.word();
+    let mut text = match stream.connection {
+        ConnectionMode::New => word.to_owned(),
+        ConnectionMode::Reused { connections } => format!("{connections} {word}"),
+        ConnectionMode::Idle { connections, wait_ns } => format!("{connections} {word} {}", show_ns(wait_ns)),
+        ConnectionMode::ConnectWait { wait_ns } => format!("{word} {}", show_ns(wait_ns)),
+        ConnectionMode::Pipelined { connections, depth } => format!("{connections} {word} x{depth}"),
+    };
+    match stream.client {
+        Client::Http1 => {}
+        client @ (Client::Http2 | Client::Reqwest) => text += &format!(", {}", client.word()),
+    }
+    for (what, over_ns) in [("upload", stream.pace.upload_ns), ("download", stream.pace.download_ns)] {
+        if over_ns > 0 {
+            text += &format!(", {what} {}", show_ns(over_ns));
+        }
+    }
+    text
 }
 
 /// Up to three decimals, none that say nothing.

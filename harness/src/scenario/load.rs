@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use tomlcheck::Section;
 
-use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Pace, Stage, StreamPlan, TargetPlan};
+use crate::plan::{Arrival, Client, ConnectionMode, LoadPlan, Stage, StreamPlan, TargetPlan};
 
 use super::{
-    client,
+    client, connection,
     duration::{ANY, POSITIVE, duration, show_ns},
     request, stage,
 };
@@ -32,9 +32,6 @@ const CONTROL_SHARE: f64 = 0.1;
 const CONTROL_RATE_MIN: f64 = 50.0;
 const CONTROL_RATE_MAX: f64 = 500.0;
 const CONTROL_RANGE: RangeInclusive<f64> = 1.0..=10_000.0;
-
-/// Connections of a stream that keeps them: about what an upstream pool of a proxy keeps.
-const CONNECTIONS: u32 = 16;
 
 /// Attempts per second: from one in a quarter of an hour to more than one machine can send.
 const RATE_MIN: f64 = 0.001;
@@ -68,10 +65,13 @@ enum Rate {
     Closed,
 }
 
+/// What the streams have to fit into.
 #[derive(Clone, Copy)]
-enum Connections {
-    New,
-    Reused,
+struct Times {
+    timeout_ns: u64,
+    duration_ns: Option<u64>,
+    /// The greatest factor of the rates in the course of the load.
+    peak: f64,
 }
 
 pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<LoadPlan> {
@@ -92,9 +92,9 @@ pub(super) fn read(section: Section<'_>, target: Option<&TargetPlan>) -> Option<
     let arrival = section.choice("arrival", ARRIVALS).unwrap_or(Arrival::Uniform);
     let coalesce_ns = duration(&section, "coalesce", &COALESCE).unwrap_or(0);
     let in_flight_max = section.integer("in_flight_max", 1..=IN_FLIGHT_LIMIT).map(|entry| entry.value);
-    let streams = read_streams(&section, target, arrival);
-    let rate = streams.iter().map(|stream| stream.rate).sum::<f64>();
     let peak = peak(&stages);
+    let streams = read_streams(&section, target, arrival, Times { timeout_ns, duration_ns, peak });
+    let rate = streams.iter().map(|stream| stream.rate).sum::<f64>();
     let in_flight_max = in_flight_max.unwrap_or_else(|| in_flight_default(rate * peak, timeout_ns));
     let control_rate = read_control(&section, rate, peak);
     let attempts = rate * full_rate_seconds(&stages, duration_ns.unwrap_or(0));
@@ -149,7 +149,12 @@ fn in_flight_default(rate: f64, timeout_ns: u64) -> u32 {
     waiting.clamp(f64::from(IN_FLIGHT_MIN), f64::from(IN_FLIGHT_LIMIT)) as u32
 }
 
-fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arrival) -> Vec<StreamPlan> {
+fn read_streams(
+    load: &Section<'_>,
+    target: Option<&TargetPlan>,
+    arrival: Arrival,
+    times: Times,
+) -> Vec<StreamPlan> {
     let sections = load.sections("stream");
     if sections.is_empty() {
         load.fault_at("stream", "there is no stream", "write at least one [[load.stream]]");
@@ -159,11 +164,11 @@ fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arriva
     }
     let mut names = BTreeSet::new();
     let (mut rates, mut streams) = (Vec::new(), Vec::new());
-    for stream in sections {
+    for stream in &sections {
         let arrival = stream.choice("arrival", ARRIVALS).unwrap_or(arrival);
-        rates.push(read_rate(&stream, arrival));
-        let connection = read_connection(&stream);
-        let client = client::read(&stream);
+        rates.push(read_rate(stream, arrival));
+        let (connection, requests) = (connection::read(stream), request::read(stream, target));
+        let client = client::read(stream);
         if arrival == Arrival::Closed
             && !matches!(connection, ConnectionMode::New | ConnectionMode::Reused { .. })
         {
@@ -175,20 +180,22 @@ fn read_streams(load: &Section<'_>, target: Option<&TargetPlan>, arrival: Arriva
             stream.fault_at("client", what, "remove it, or write another arrival");
         }
         let plan = StreamPlan {
-            name: read_name(&stream, &mut names),
+            name: read_name(stream, &mut names),
             client,
+            pace: connection::read_pace(stream, connection, &requests, times.timeout_ns),
             connection,
-            pace: Pace::default(),
             rate: 0.0,
             arrival,
-            requests: request::read(&stream, target),
+            requests,
         };
-        client::check(&stream, &plan);
+        client::check(stream, &plan);
         streams.push(plan);
-        stream.finish();
     }
-    for (stream, rate) in streams.iter_mut().zip(distribute(load, &rates)) {
+    let rates = distribute(load, &rates);
+    for ((section, stream), rate) in sections.into_iter().zip(&mut streams).zip(rates) {
         stream.rate = rate;
+        connection::fill_in(&section, &mut stream.connection, rate * times.peak, times.duration_ns);
+        section.finish();
     }
     streams
 }
@@ -209,23 +216,6 @@ fn read_name(stream: &Section<'_>, names: &mut BTreeSet<String>) -> String {
         );
     }
     name.value
-}
-
-fn read_connection(stream: &Section<'_>) -> ConnectionMode {
-    stream.require("connection", "write connection = \"reused\" or \"new\"");
-    let mode = stream.choice("connection", &[("new", Connections::New), ("reused", Connections::Reused)]);
-    let connections = stream.integer("connections", 1..=10_000);
-    match mode {
-        Some(Connections::New) => {
-            if stream.has("connections") {
-                stream.fault_at("connections", "this stream keeps no connections", "remove it");
-            }
-            ConnectionMode::New
-        }
-        Some(Connections::Reused) | None => {
-            ConnectionMode::Reused { connections: connections.map_or(CONNECTIONS, |entry| entry.value) }
-        }
-    }
 }
 
 fn read_rate(stream: &Section<'_>, arrival: Arrival) -> Rate {

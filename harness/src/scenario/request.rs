@@ -106,9 +106,12 @@ fn read_request(section: Section<'_>) -> RequestPlan {
             headers: section.section("headers").map(|section| read_headers(&section)).unwrap_or_default(),
             body: section.string("body").map(|entry| entry.value).unwrap_or_default(),
             accept: section.integers("accept", 200..=599).map(|entry| entry.value).unwrap_or_default(),
-            sha256: None,
+            sha256: section.parse("sha256", "a SHA-256", "write 64 hexadecimal digits", checked_digest),
         },
     };
+    if method == "HEAD" && section.has("sha256") {
+        section.fault_at("sha256", "an answer to HEAD has no body", "remove it, or write method = \"GET\"");
+    }
     section.finish();
     request
 }
@@ -122,6 +125,16 @@ fn checked_path(path: &str) -> Result<String, &'static str> {
         Err("a fragment is never sent")
     } else {
         Ok(path.to_owned())
+    }
+}
+
+fn checked_digest(hex: &str) -> Result<String, &'static str> {
+    if hex.len() != 64 {
+        Err("it has not 64 digits")
+    } else if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Err("it has other characters")
+    } else {
+        Ok(hex.to_ascii_lowercase())
     }
 }
 

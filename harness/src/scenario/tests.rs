@@ -186,7 +186,7 @@ fn every_fault_of_a_file_is_reported_at_once() {
     s.toml:16:8: load.slow: no answer can be that late
       hint: make it shorter than the timeout
     s.toml:19:14: load.stream.0.connection: unknown word "both"
-      hint: one of "new", "reused"
+      hint: one of "new", "reused", "idle", "connect-wait", "pipelined"
     s.toml:20:16: load.stream.0.mix.list: 0 is out of range
       hint: write a number from 1 to 10000
     s.toml:20:19: load.stream.0.mix.sell: unknown key
