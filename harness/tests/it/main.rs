@@ -10,3 +10,4 @@ mod replay;
 mod scenarios;
 mod scripted_http2;
 mod scripted_target;
+mod tls;
