@@ -79,8 +79,8 @@ pub(crate) fn plan(duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
 
 /// A run under way, with its folder.
 pub(crate) struct Run {
-    folder: TempDir,
-    plan: Plan,
+    pub(crate) folder: TempDir,
+    pub(crate) plan: Plan,
     pub(crate) load: LoadHandle,
 }
 

@@ -10,4 +10,5 @@ mod replay;
 mod scenarios;
 mod scripted_http2;
 mod scripted_target;
+mod taxonomy;
 mod tls;
