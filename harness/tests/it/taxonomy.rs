@@ -172,7 +172,7 @@ fn a_harness_without_descriptors_says_so_and_does_not_blame_the_server() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(4), "inconclusive");
-    let seen = RunDir::new(&folder.path().join("run")).load().unwrap();
+    let seen = RunDir::new(folder.path().join("run")).load().unwrap();
     let ends = |phase, cause| {
         let of_kind = |attempt: &&harness::observe::Attempt| (attempt.phase, attempt.cause) == (phase, cause);
         seen.attempts.iter().filter(of_kind).count()

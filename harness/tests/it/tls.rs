@@ -39,9 +39,10 @@ struct Identity {
 
 impl Identity {
     fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["target.test".to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
+        let made = rcgen::generate_simple_self_signed(["target.test".to_owned()])
+            .expect("a certificate must be made");
+        let folder = tempfile::tempdir().expect("a folder must be had");
+        fs::write(folder.path().join("ca.pem"), made.cert.pem()).expect("a file must be written");
         Self {
             certificate: made.cert.der().clone(),
             key: PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
@@ -52,8 +53,9 @@ impl Identity {
     fn server(&self) -> ServerConfig {
         tls::provide();
         let builder = ServerConfig::builder().with_no_client_auth();
-        let mut config =
-            builder.with_single_cert(vec![self.certificate.clone()], self.key.clone_key()).unwrap();
+        let mut config = builder
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
+            .expect("the key must fit");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config
     }
@@ -171,13 +173,14 @@ struct NoTls {
 
 impl NoTls {
     fn start(act: fn(TcpStream) -> Option<TcpStream>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (taker, over) = (listener.try_clone().unwrap(), Arc::new(AtomicBool::new(false)));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port must be free");
+        let (taker, over) =
+            (listener.try_clone().expect("a listener must be clonable"), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&over);
         let thread = thread::spawn(move || {
             let mut kept = Vec::new();
             for stream in taker.incoming().take_while(|_| !is_over.load(Ordering::SeqCst)) {
-                let stream = stream.unwrap();
+                let stream = stream.expect("accepting must work");
                 // The client's hello; to close with it unread would be a reset.
                 stream.peek(&mut [0; 1]).ok();
                 kept.extend(act(stream));
@@ -190,8 +193,8 @@ impl NoTls {
 impl Drop for NoTls {
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.listener.local_addr().unwrap()));
-        self.thread.take().unwrap().join().unwrap();
+        drop(TcpStream::connect(self.listener.local_addr().expect("it must have an address")));
+        self.thread.take().into_iter().for_each(|thread| thread.join().expect("it must not panic"));
     }
 }
 
