@@ -58,7 +58,8 @@ pub struct Attempt {
     /// Index in the stream's requests.
     pub request: u16,
     pub intended_ns: u64,
-    /// First system call for it: the connect of a fresh connection, else the write.
+    /// First system call for it: the connect of a fresh connection, else the write. That of a connection
+    /// opened ahead is the write as well.
     pub sent_ns: u64,
     /// First byte of the answer; 0 when none came.
     pub first_byte_ns: u64,
@@ -105,6 +106,7 @@ pub enum Phase {
     Send = 1,
     /// The target's name was looked up.
     Resolve = 2,
+    /// The connection was made, or was lost again before a byte of a request was written.
     Connect = 3,
     /// The TLS handshake.
     Tls = 4,
@@ -153,7 +155,8 @@ pub enum Cause {
     Tls = 16,
     /// A whole answer whose body has another SHA-256 than the plan asks for.
     WrongDigest = 17,
-    /// The server sent more than the answer that was asked for, for example a second one.
+    /// The server sent more than the answer that was asked for, for example a second one, with it or before
+    /// anything else was asked on its connection.
     Surplus = 18,
     /// The target's name has no address.
     Unresolved = 19,

@@ -67,8 +67,9 @@ impl Identity {
 
 fn plan_with(tls: TlsPlan, duration_ms: u64, streams: Vec<StreamPlan>) -> Plan {
     let mut plan = plan(duration_ms, streams);
-    let TargetPlan::External(external) = &mut plan.target else { panic!("the target is external") };
-    external.tls = Some(tls);
+    if let TargetPlan::External(external) = &mut plan.target {
+        external.tls = Some(tls);
+    }
     plan
 }
 
@@ -164,7 +165,10 @@ fn whoever_is_not_trusted_is_not_asked() {
     check(TlsPlan { ca: None }, (Phase::Done, Cause::None));
 }
 
-/// Takes connections and does something that is no TLS to each.
+/// Does something to a connection that is no TLS, and may keep it.
+type NotTls = fn(TcpStream) -> Option<TcpStream>;
+
+/// Takes connections and does that to each.
 struct NoTls {
     listener: TcpListener,
     over: Arc<AtomicBool>,
@@ -172,7 +176,7 @@ struct NoTls {
 }
 
 impl NoTls {
-    fn start(act: fn(TcpStream) -> Option<TcpStream>) -> Self {
+    fn start(act: NotTls) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port must be free");
         let (taker, over) =
             (listener.try_clone().expect("a listener must be clonable"), Arc::new(AtomicBool::new(false)));
@@ -209,7 +213,7 @@ fn what_goes_wrong_in_a_handshake_is_told_apart() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         Some(stream)
     };
-    let cases: [(fn(TcpStream) -> Option<TcpStream>, Cause); 4] =
+    let cases: [(NotTls, Cause); 4] =
         [(end, Cause::Eof), (reset, Cause::Reset), (plain, Cause::Tls), (Some, Cause::Timeout)];
     for (act, cause) in cases {
         for connection in [ConnectionMode::New, ConnectionMode::ConnectWait { wait_ns: 20 * MS }] {
