@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{attribution::Attribution, downtime::Downtime, intervals::Interval, select};
 use crate::{
     observe::{Attempt, Blame, Cause, ClosedBy, Connection, Observations, Phase},
-    plan::Plan,
+    plan::{Client, Plan},
 };
 
 /// What became of the attempts. Those of the warm-up and those that the harness itself could not send are
@@ -25,6 +25,8 @@ pub struct Requests {
     pub new: Tally,
     /// Attempts on a connection that had carried another one.
     pub reused: Tally,
+    /// Attempts of streams through a library, which does not tell its connections.
+    pub library: Tally,
     /// In the order of the plan's streams.
     pub by_stream: Vec<StreamRequests>,
     /// By the process generation that the answer named.
@@ -86,7 +88,8 @@ pub fn requests(observations: &Observations, attribution: &Attribution, downtime
         if attempt.intended_ns < load.warmup_ns {
             requests.warmup.add(attempt);
         } else {
-            requests.add(attempt);
+            let stream = load.streams.get(usize::from(attempt.stream));
+            requests.add(attempt, stream.is_some_and(|stream| stream.client == Client::Reqwest));
             if !attempt.ok() {
                 let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
                 match attribution.event(when).or_else(|| downtime.event_of(when)) {
@@ -100,9 +103,13 @@ pub fn requests(observations: &Observations, attribution: &Attribution, downtime
 }
 
 impl Requests {
-    fn add(&mut self, attempt: &Attempt) {
+    fn add(&mut self, attempt: &Attempt, through_library: bool) {
         self.all.add(attempt);
-        let by_connection = if attempt.reused() { &mut self.reused } else { &mut self.new };
+        let by_connection = match (through_library, attempt.reused()) {
+            (true, _) => &mut self.library,
+            (false, true) => &mut self.reused,
+            (false, false) => &mut self.new,
+        };
         by_connection.add(attempt);
         let number = usize::from(attempt.stream);
         if number >= self.by_stream.len() {

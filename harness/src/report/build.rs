@@ -129,7 +129,11 @@ fn requests(analysis: &Analysis) -> Requests {
         by_phase: by_word(&requests.by_phase),
         by_blame: by_word(&requests.by_blame),
         by_status: requests.by_status.clone(),
-        by_connection: ByConnection { new: attempted(requests.new), reused: attempted(requests.reused) },
+        by_connection: ByConnection {
+            new: attempted(requests.new),
+            reused: attempted(requests.reused),
+            library: attempted(requests.library),
+        },
         by_process: requests
             .by_process
             .iter()

@@ -138,7 +138,8 @@ pub struct Load {
 pub struct Requests {
     pub total: u64,
     pub ok: u64,
-    /// Not answered as the scenario asks for; no retry is assumed.
+    /// Not answered as the scenario asks for; no retry is assumed, but for those of a library that is part of
+    /// a stream's client.
     pub failed: u64,
     /// Failed ones by cause.
     pub by_class: BTreeMap<String, u64>,
@@ -164,6 +165,8 @@ pub struct ByConnection {
     pub new: Attempted,
     /// On one that had carried another attempt.
     pub reused: Attempted,
+    /// Through a library, which does not tell its connections, and has retried by itself what it may.
+    pub library: Attempted,
 }
 
 /// A number of attempts.

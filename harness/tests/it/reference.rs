@@ -22,14 +22,19 @@ const MS: u64 = 1_000_000;
 
 fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
     let request = |name: &str, op| RequestPlan { name: name.to_owned(), weight: 1, op };
-    let stream = |name: &str, connection| StreamPlan {
+    let stream = |name: &str, client, connection| StreamPlan {
         name: name.to_owned(),
-        client: Client::Http1,
+        client,
         pace: Pace::default(),
         connection,
         rate: 100.0,
         arrival: Arrival::Uniform,
-        requests: vec![request("list", Op::List), request("buy", Op::Buy), request("order", Op::Order)],
+        requests: vec![
+            request("list", Op::List),
+            request("buy", Op::Buy),
+            request("order", Op::Order),
+            request("long", Op::Long),
+        ],
     };
     let event =
         |(index, (at_ms, action))| EventPlan { id: format!("event-{index}"), at_ns: at_ms * MS, action };
@@ -60,8 +65,10 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![
-                stream("new", ConnectionMode::New),
-                stream("reused", ConnectionMode::Reused { connections: 4 }),
+                stream("new", Client::Http1, ConnectionMode::New),
+                stream("reused", Client::Http1, ConnectionMode::Reused { connections: 4 }),
+                stream("http2", Client::Http2, ConnectionMode::Reused { connections: 2 }),
+                stream("library", Client::Reqwest, ConnectionMode::Reused { connections: 4 }),
             ],
         },
         events: events.into_iter().enumerate().map(event).collect(),

@@ -66,6 +66,9 @@ pub(super) fn requests(screen: &mut Screen, report: &Report) {
     row("all", Attempted { total: requests.total, ok: requests.ok, failed: requests.failed });
     row("on new connections", requests.by_connection.new);
     row("on reused connections", requests.by_connection.reused);
+    if requests.by_connection.library.total > 0 {
+        row("after library retries", requests.by_connection.library);
+    }
     for stream in &report.streams {
         row(&format!("stream {}", stream.name), stream.requests);
     }
