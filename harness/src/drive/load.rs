@@ -144,7 +144,7 @@ pub fn start(
         load: &load,
         target,
         host,
-        workload: &workload,
+        workload,
         clock,
         stop: Arc::clone(&progress),
         progress: Arc::clone(&clients_progress),
@@ -157,8 +157,9 @@ pub fn start(
             .name("load-sender".to_owned())
             .spawn(move || {
                 progress.set_sender(gettid());
-                Sender::new(load, seed, clock, requests, places, recorder, progress, clients)
+                Sender::new(load, seed, clock, requests, places, recorder, progress)
                     .map_err(Error::Poll)?
+                    .with(clients)
                     .run()
             })
             .map_err(Error::Thread)?

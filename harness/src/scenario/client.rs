@@ -2,7 +2,7 @@
 
 use tomlcheck::Section;
 
-use crate::plan::{Arrival, Client, ConnectionMode, Pace, StreamPlan};
+use crate::plan::{Client, ConnectionMode, Pace, StreamPlan};
 
 const CLIENTS: &[(&str, Client)] =
     &[("http1", Client::Http1), ("http2", Client::Http2), ("reqwest", Client::Reqwest)];
@@ -22,13 +22,6 @@ pub(super) fn check(section: &Section<'_>, stream: &StreamPlan) {
             "connection",
             format!("{} connections are for http1, this stream's client is {word}", stream.connection.word()),
             "write \"reused\" or \"new\", or client = \"http1\"",
-        );
-    }
-    if stream.arrival == Arrival::Closed {
-        section.fault_at(
-            "client",
-            format!("a closed loop is for http1, this stream's client is {word}"),
-            "choose another arrival, or client = \"http1\"",
         );
     }
     if stream.pace != Pace::default() {

@@ -75,7 +75,7 @@ pub(super) struct Setting<'a> {
     pub(super) load: &'a LoadPlan,
     pub(super) target: SocketAddr,
     pub(super) host: &'a str,
-    pub(super) workload: &'a Workload,
+    pub(super) workload: Workload,
     pub(super) clock: RunClock,
     /// Tells whether the load was cut short.
     pub(super) stop: Arc<Progress>,

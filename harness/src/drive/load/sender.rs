@@ -100,7 +100,6 @@ impl Sender {
         places: Places,
         recorder: Recorder,
         progress: Arc<Progress>,
-        clients: Option<Clients>,
     ) -> Result<Self, Errno> {
         Ok(Self {
             schedule: Schedule::new(&load, seed),
@@ -120,8 +119,13 @@ impl Sender {
             counts: Counts::default(),
             stopped: false,
             lead: Lead::default(),
-            clients,
+            clients: None,
         })
+    }
+
+    /// Leaves the streams of these clients to them.
+    pub(super) fn with(self, clients: Option<Clients>) -> Self {
+        Self { clients, ..self }
     }
 
     /// Sends the whole schedule and waits for the last answer.

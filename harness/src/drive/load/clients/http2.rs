@@ -11,6 +11,7 @@ mod wire;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    future::{pending, poll_fn},
     pin::pin,
     rc::Rc,
 };
@@ -176,17 +177,15 @@ async fn answer(
 async fn upload(mut stream: SendStream<Bytes>, mut body: Bytes) {
     while !body.is_empty() {
         stream.reserve_capacity(body.len());
-        let room = match std::future::poll_fn(|cx| stream.poll_capacity(cx)).await {
-            Some(Ok(room)) => room,
-            Some(Err(_)) | None => break,
-        };
+        let room = poll_fn(|cx| stream.poll_capacity(cx)).await;
+        let Some(Ok(room)) = room else { break };
         let piece = body.split_to(room.min(body.len()));
         if stream.send_data(piece, body.is_empty()).is_err() {
             break;
         }
     }
     if !body.is_empty() {
-        std::future::pending().await
+        pending::<()>().await;
     }
 }
 
