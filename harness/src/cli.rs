@@ -3,6 +3,7 @@
 //! Results go to `out`, everything about what went wrong to `err`, so that both can be tested without a
 //! process. Deliberately absent: running a plan (`run`) and reading a scenario (`scenario`).
 
+mod bench;
 mod compare;
 mod describe;
 mod list;
@@ -35,6 +36,11 @@ Exit codes: 0 pass, 1 a gate failed, 2 usage or scenario error, 3 the
 environment could not start, 4 inconclusive, 5 correctness violated,
 70 a bug of ours, 130 interrupted (everything that was started is stopped).
 When several hold, the gravest wins: 70, 3, 5, 4, 1.";
+
+const BENCH_HELP: &str = "\
+Exit codes: 0 everything was measured, whatever was lost; 3 the environment
+could not start, 4 a run is inconclusive, 130 interrupted. What was finished is
+reported in any case, and kept as runs for `replay` and `compare`.";
 
 const COMPARE_HELP: &str = "\
     harness compare reports/runs/A reports/runs/B
@@ -73,6 +79,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Set several ways of doing the same side by side, in turns.
+    #[command(subcommand, after_help = BENCH_HELP)]
+    Bench(bench::BenchCommand),
     /// Say what sets two runs, or two sets of runs, apart.
     #[command(next_line_help = true, after_help = COMPARE_HELP)]
     Compare(compare::CompareArgs),
@@ -174,7 +183,7 @@ pub fn run(
                 Ok(scenario) => scenario,
                 Err(error) => return refuse(err, &error),
             };
-            let command = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            let command = typed(&args);
             let options = RunOptions { out: asked.out, quiet: asked.quiet, command };
             Ok(run::run(&scenario.plan(asked.wanted.seed), &options))
         }
@@ -192,9 +201,15 @@ pub fn run(
             }
             Ok(ExitCode::Pass)
         }
-        Command::Compare(args) => compare::compare_runs(&args, working_folder, out, err),
+        Command::Bench(wanted) => bench::bench(wanted, typed(&args), working_folder, err),
+        Command::Compare(wanted) => compare::compare_runs(&wanted, working_folder, out, err),
         Command::Replay { folder, json } => replay::replay(&working_folder.join(folder), json, out, err),
     }
+}
+
+/// The command line for a report.
+fn typed(args: &[OsString]) -> Vec<String> {
+    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 impl Wanted {

@@ -24,9 +24,10 @@ use crate::exit::ExitCode;
 use self::figure::Figure;
 
 pub use self::{
+    bootstrap::mean,
     difference::{Difference, first_difference},
     model::{Between, Comparison, Needed, Row, RowOutcome, Side, Summary, Unit, json, schema},
-    ranks::{Ranks, mann_whitney},
+    ranks::{Ranks, mann_whitney, median},
     sample::{EventFigures, Sample, SecondFigures},
     text::render,
 };
@@ -57,6 +58,15 @@ pub enum Error {
 /// # Errors
 /// When a side is empty, or when load or events are not the same in all runs.
 pub fn compare(a: &[Sample], b: &[Sample]) -> Result<Comparison, Error> {
+    let unit = if a.len() == 1 && b.len() == 1 { Unit::Event } else { Unit::Run };
+    compare_by(unit, a, b)
+}
+
+/// The same with a unit of one's choice: a run each is a set too, if a small one.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_by(unit: Unit, a: &[Sample], b: &[Sample]) -> Result<Comparison, Error> {
     for (side, samples) in [("A", a), ("B", b)] {
         if samples.is_empty() {
             return Err(Error::Empty { side });
@@ -66,7 +76,6 @@ pub fn compare(a: &[Sample], b: &[Sample]) -> Result<Comparison, Error> {
     if !different_work.is_empty() {
         return Err(Error::DifferentWork { differences: different_work });
     }
-    let unit = if a.len() == 1 && b.len() == 1 { Unit::Event } else { Unit::Run };
     let mut rows: Vec<Row> = Figure::ALL.map(|figure| row(figure, a, b, unit)).into();
     judge(&mut rows);
 
@@ -205,4 +214,4 @@ fn as_f64(count: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 
 use crate::{
     analyze::{Analysis, analyze},
+    compare::Sample,
     observe::{Error, Observations, RunDir},
     report::{self, Report},
     verdict::{Verdict, judge},
@@ -32,4 +33,12 @@ pub fn conclude(folder: &RunDir) -> Result<Conclusion, Error> {
     let verdict = judge(&observations.plan, &analysis);
     let report = report::build(&observations, &analysis, &verdict);
     Ok(Conclusion { observations, analysis, verdict, report })
+}
+
+impl Conclusion {
+    /// What the run gives to a comparison, under the name of its folder.
+    #[must_use]
+    pub fn sample(&self, name: String) -> Sample {
+        Sample::new(name, &self.observations, &self.analysis, &self.verdict)
+    }
 }

@@ -5,6 +5,9 @@
 //! `scenario` (the file) -> `plan` (what will happen, pure) -> `environment` (the target, started) ->
 //! `drive` (load and timeline, at the same time) -> `observe` (what was seen, on disk) ->
 //! `analyze` (pure) -> `verdict` (pure) -> `report` (pure renderers).
+//!
+//! Beside that way: `conclude` (from a run's folder to its report), `compare` (two sets of runs, pure), and
+//! `bench` (several ways of doing the same, pure).
 
 pub mod clock;
 pub mod exit;
@@ -24,6 +27,7 @@ pub mod verdict;
 
 pub mod report;
 
+pub mod bench;
 pub mod compare;
 pub mod conclude;
 

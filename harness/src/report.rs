@@ -25,4 +25,4 @@ pub use model::{
 pub const SCHEMA_VERSION: u32 = 1;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //! was read back from disk, so that it can be judged again. The first Ctrl-C or SIGTERM ends the run early
 //! and still reports it, the second one kills at once.
 
+mod bench;
 mod folder;
 mod interrupts;
 mod progress;
@@ -33,6 +34,7 @@ use self::{
 use crate::{
     cli::RunOptions,
     clock::RunClock,
+    compare,
     conclude::{Conclusion, REPORT_FILE, conclude},
     drive::{
         load::{self, HeaderNames, LoadHandle, Workload},
@@ -47,6 +49,8 @@ use crate::{
         terminal::{self, Paint},
     },
 };
+
+pub use self::bench::{BenchOptions, bench};
 
 /// From the clock's start to its zero: every sending thread is at work by then.
 const LEAD: Duration = Duration::from_millis(300);
@@ -129,6 +133,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Compare(compare::Error),
 }
 
 impl Error {
@@ -140,6 +146,7 @@ impl Error {
             | Self::Environment(_)
             | Self::LoadStart(_) => ExitCode::Environment,
             Self::Load(_) | Self::Observe(_) | Self::Report { .. } => ExitCode::Inconclusive,
+            Self::Compare(_) => ExitCode::Usage,
         }
     }
 }

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::{
     compare::{self, Sample, compare, json, render},
-    conclude::{Conclusion, conclude},
+    conclude::conclude,
     environment::{chain, shown},
     exit::ExitCode,
     observe::{self, RunDir},
@@ -112,6 +112,5 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn sample(folder: &Path) -> Result<Sample, observe::Error> {
-    let Conclusion { observations, analysis, verdict, .. } = conclude(&RunDir::new(folder))?;
-    Ok(Sample::new(shown(folder), &observations, &analysis, &verdict))
+    Ok(conclude(&RunDir::new(folder))?.sample(shown(folder)))
 }

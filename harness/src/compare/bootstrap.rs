@@ -31,7 +31,8 @@ pub(super) fn difference_of_means(first: &[f64], second: &[f64]) -> Option<Betwe
 }
 
 /// `None` of nothing.
-pub(super) fn mean(values: &[f64]) -> Option<f64> {
+#[must_use]
+pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / as_f64(values.len()))
 }
 

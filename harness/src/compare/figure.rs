@@ -29,11 +29,11 @@ impl Figure {
 
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::BadEvents => "events with a loss",
+            Self::BadEvents => "bad events, share",
             Self::Failed => "failed / event",
             Self::Hard => "hard / event, ms",
             Self::Brownout => "brownout / event, ms",
-            Self::Closed => "closed by server / event",
+            Self::Closed => "closed / event",
             Self::LatencyNear => "p99 near events, ms",
             Self::LatencyQuiet => "p99 quiet, ms",
             Self::FailedInAll => "failed / second",
@@ -72,7 +72,7 @@ impl Figure {
         match self {
             Self::BadEvents => events(|event| Some(f64::from(u8::from(event.bad)))),
             Self::Failed => events(|event| Some(count(event.failed))),
-            Self::Hard => events(|event| Some(ms(event.hard_ns))),
+            Self::Hard => events(|event| Some(ms(event.hard.upper_ns))),
             Self::Brownout => events(|event| Some(ms(event.brownout_ns))),
             Self::Closed => events(|event| Some(count(event.closed_by_server))),
             Self::LatencyNear => events(|event| event.p99_ns.map(ms)),

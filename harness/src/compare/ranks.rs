@@ -51,7 +51,8 @@ pub(super) fn smallest_p(a: u64, b: u64) -> f64 {
 }
 
 /// The middle value, or the mean of the two in the middle; `None` of nothing.
-pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     if values.is_empty() {
         return None;
     }

@@ -11,7 +11,7 @@ use crate::{
         attribution::Attribution,
         availability::trials,
         counts,
-        downtime::{Downtime, WindowKind},
+        downtime::{Bounds, Downtime, WindowKind},
         intervals::Interval,
         invariants::InvariantOutcome,
         select,
@@ -53,10 +53,13 @@ pub struct Sample {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFigures {
     pub failed: u64,
+    /// Those of `failed` on a fresh connection.
+    pub failed_new: u64,
+    /// Those on a reused one.
+    pub failed_reused: u64,
     /// It lost something, or did not end as planned.
     pub bad: bool,
-    /// Upper bound.
-    pub hard_ns: u64,
+    pub hard: Bounds,
     pub brownout_ns: u64,
     /// Kept-alive connections that the server closed.
     pub closed_by_server: u64,
@@ -78,7 +81,7 @@ impl Sample {
     #[must_use]
     pub fn new(name: String, observations: &Observations, analysis: &Analysis, verdict: &Verdict) -> Self {
         let attribution = Attribution::new(&observations.events);
-        let Times { near, quiet, failed } = times(observations, analysis, &attribution);
+        let Times { near, quiet, failed, lost } = times(observations, analysis, &attribution);
         let (work, surroundings) = facts(observations);
         let p99 = |pair: &crate::analyze::latency::Pair| pair.intended.map(|quantiles| quantiles.p99);
         Self {
@@ -94,7 +97,7 @@ impl Sample {
                 .collect(),
             requests: analysis.requests.all.total,
             failed: analysis.requests.all.failed,
-            events: events(observations, analysis, &attribution, near),
+            events: events(observations, analysis, &attribution, near, &lost),
             seconds: failed
                 .into_iter()
                 .zip(quiet)
@@ -123,6 +126,7 @@ fn events(
     analysis: &Analysis,
     attribution: &Attribution,
     mut near: Vec<Vec<u64>>,
+    lost: &[[u64; 2]],
 ) -> Vec<EventFigures> {
     let brownouts = brownouts(&analysis.downtime, observations.events.len());
     let closed = closed(observations, attribution);
@@ -130,8 +134,10 @@ fn events(
         let failed = analysis.requests.by_event[index];
         EventFigures {
             failed,
+            failed_new: lost[index][0],
+            failed_reused: lost[index][1],
             bad: failed > 0 || !observations.events[index].as_expected,
-            hard_ns: analysis.events.hard[index].upper_ns,
+            hard: analysis.events.hard[index],
             brownout_ns: brownouts[index],
             closed_by_server: closed[index],
             p99_ns: p99_of(std::mem::take(&mut near[index])),
@@ -173,6 +179,8 @@ struct Times {
     quiet: Vec<Vec<u64>>,
     /// Failed attempts of each second; `None` when nothing was sent in it.
     failed: Vec<Option<u64>>,
+    /// Failed attempts of each event, on fresh connections and on reused ones.
+    lost: Vec<[u64; 2]>,
 }
 
 fn times(observations: &Observations, analysis: &Analysis, attribution: &Attribution) -> Times {
@@ -183,6 +191,7 @@ fn times(observations: &Observations, analysis: &Analysis, attribution: &Attribu
         near: vec![Vec::new(); observations.events.len()],
         quiet: vec![Vec::new(); seconds],
         failed: vec![None; seconds],
+        lost: vec![[0; 2]; observations.events.len()],
     };
     for attempt in &observations.attempts {
         if !select::counts(attempt, observations.plan.load.warmup_ns) {
@@ -193,6 +202,13 @@ fn times(observations: &Observations, analysis: &Analysis, attribution: &Attribu
         let event = attribution.event(took);
         if let Some(event) = event {
             times.near[event].push(took.length_ns());
+        }
+        if !attempt.ok() {
+            let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
+            let to_blame = attribution.event(when).or_else(|| analysis.downtime.event_of(when));
+            if let Some(event) = to_blame {
+                times.lost[event][usize::from(attempt.reused())] += 1;
+            }
         }
         let second = usize::try_from((attempt.intended_ns - span.from_ns) / NS_PER_S).unwrap_or(usize::MAX);
         if let (Some(failed), Some(quiet)) = (times.failed.get_mut(second), times.quiet.get_mut(second)) {

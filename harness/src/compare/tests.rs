@@ -1,6 +1,6 @@
 //! Comparisons of runs written by hand.
 
-use super::{Comparison, Error, RowOutcome, Sample, Unit, compare, holm, json, needed, render};
+use super::{Comparison, Error, RowOutcome, Sample, Unit, compare, holm, json, needed, render, schema};
 use crate::{
     analyze::{
         analyze,
@@ -8,12 +8,13 @@ use crate::{
     },
     exit::ExitCode,
     observe::{Cause, ClosedBy},
+    report::tests::{check_manual, check_schema},
     verdict::judge,
 };
 
 /// A run of ten seconds with this many upgrades, 300 ms apart. The first `bad` lose a request each, and the
 /// connection that it was on; a request near each upgrade takes `slow_ms`.
-fn log(upgrades: u64, bad: u64, slow_ms: u64) -> Log {
+pub(crate) fn log(upgrades: u64, bad: u64, slow_ms: u64) -> Log {
     let mut log = Log::new();
     log.steady(NEW, 0, 9_999).bought("o0", "k0");
     for number in 1..=upgrades {
@@ -47,13 +48,21 @@ fn outcome(comparison: &Comparison, name: &str) -> RowOutcome {
 }
 
 #[test]
+fn the_published_schema_is_fresh_and_the_manual_describes_it() {
+    check_schema("compare", &schema());
+    let shapes = ["Side", "Summary", "Between", "Needed"];
+    check_manual("Fields of a comparison\n", &schema(), &shapes, &shapes);
+}
+
+#[test]
 fn the_figures_are_those_of_each_event_and_second() {
     let sample = sample("x", &log(3, 1, 150));
     let [first, second, _] = sample.events.as_slice() else { panic!("{:?}", sample.events) };
-    assert_eq!((first.failed, first.bad, first.closed_by_server), (1, true, 1));
+    assert_eq!((first.failed, first.failed_new, first.failed_reused), (1, 0, 1));
+    assert_eq!((first.bad, first.closed_by_server), (true, 1));
     assert_eq!((second.failed, second.bad, second.closed_by_server), (0, false, 0));
     // Ten milliseconds between the good answers around the failed one; 150 ms are beyond `slow`.
-    assert!(first.hard_ns > 0 && second.hard_ns == 0, "{first:?}");
+    assert!(first.hard.upper_ns > 0 && second.hard.upper_ns == 0, "{first:?}");
     assert!(first.brownout_ns >= 150 * MS && second.p99_ns >= Some(MS), "{first:?} {second:?}");
     assert_eq!((sample.seconds.len(), sample.seconds[0].failed, sample.seconds[1].failed), (10, 1, 0));
     // Upgrades until 966 ms, and a second more.
@@ -66,7 +75,7 @@ fn a_loss_at_every_event_is_worse_and_the_other_way_round_better() {
     let (good, bad) = (log(20, 0, 1), log(20, 15, 1));
     let worse = single(&good, &bad);
     assert_eq!((worse.exit_code.number(), worse.unit), (1, Unit::Event));
-    for name in ["events with a loss", "failed / event", "closed by server / event", "hard / event, ms"] {
+    for name in ["bad events, share", "failed / event", "closed / event", "hard / event, ms"] {
         assert_eq!(outcome(&worse, name), RowOutcome::Worse, "{name}");
         assert_eq!(outcome(&single(&bad, &good), name), RowOutcome::Better, "{name}");
     }
@@ -195,11 +204,11 @@ fn the_text_fits_and_the_same_runs_give_the_same_bytes() {
       environment.strategy            handoff-live           reuseport
 
     FIGURES                      A mean   B mean        B - A, 95 %       p B is
-      events with a loss              0    0.750     0.550 to 0.950  <0.001 worse
+      bad events, share               0    0.750     0.550 to 0.950  <0.001 worse
       failed / event                  0    0.750     0.550 to 0.950  <0.001 worse
       hard / event, ms                0    222.8     163.3 to 282.1  <0.001 worse
       brownout / event, ms            0        0             0 to 0   1.000 alike
-      closed by server / event        0    0.750     0.550 to 0.950  <0.001 worse
+      closed / event                  0    0.750     0.550 to 0.950  <0.001 worse
       p99 near events, ms         1.000    1.000             0 to 0   1.000 alike
       p99 quiet, ms               1.000    1.000             0 to 0       - unknown
       failed / second                 0    1.500     0.500 to 2.500   0.098 alike
@@ -210,7 +219,8 @@ fn the_text_fits_and_the_same_runs_give_the_same_bytes() {
       common: to tell a change from the luck of a run, compare sets of runs.
       p by Mann and Whitney, two-sided, after Holm's correction over the rows;
       "worse" and "better" up to 0.05. Interval of the difference of the means by
-      bootstrap. Less is better in every row.
+      bootstrap. Less is better in every row. A bad event lost a request or did not
+      end as planned.
     "#);
     let few = render(&compare(&[sample("a", &good)], &[sample("b", &good), sample("c", &good)]).unwrap());
     assert!(few.lines().all(|line| line.len() <= 80), "{few}");
@@ -226,11 +236,11 @@ fn the_text_fits_and_the_same_runs_give_the_same_bytes() {
     Plan and surroundings are the same.
 
     FIGURES                      A mean   B mean        B - A, 95 %       p B is
-      events with a loss              0        0             0 to 0       - unknown
+      bad events, share               0        0             0 to 0       - unknown
       failed / event                  0        0             0 to 0       - unknown
       hard / event, ms                0        0             0 to 0       - unknown
       brownout / event, ms            0        0             0 to 0       - unknown
-      closed by server / event        0        0             0 to 0       - unknown
+      closed / event                  0        0             0 to 0       - unknown
       p99 near events, ms         1.000    1.000             0 to 0       - unknown
       p99 quiet, ms               1.000    1.000             0 to 0       - unknown
       failed / second                 0        0             0 to 0       - unknown
@@ -240,7 +250,8 @@ fn the_text_fits_and_the_same_runs_give_the_same_bytes() {
       Each value is a run's; of a figure per event, its mean over the events.
       p by Mann and Whitney, two-sided, after Holm's correction over the rows;
       "worse" and "better" up to 0.05. Interval of the difference of the means by
-      bootstrap. Less is better in every row.
+      bootstrap. Less is better in every row. A bad event lost a request or did not
+      end as planned.
     "#);
     assert_eq!(json(&single(&good, &bad)), json(&single(&good, &bad)));
 }

@@ -140,7 +140,7 @@ fn notes(comparison: &Comparison) -> Vec<String> {
     });
     notes.push(format!(
         "p by Mann and Whitney, two-sided, after Holm's correction over the rows; \"worse\" and \"better\" up \
-         to {SIGNIFICANCE}. Interval of the difference of the means by bootstrap. Less is better in every row."
+         to {SIGNIFICANCE}. Interval of the difference of the means by bootstrap. Less is better in every row. A bad event lost a request or did not end as planned."
     ));
     notes.iter().flat_map(|note| wrapped("  ", note)).collect()
 }

@@ -1,5 +1,6 @@
 //! The report has every field that was promised, and its schema is not stale.
 
+use schemars::Schema;
 use serde_json::Value;
 
 use super::{Report, build, json};
@@ -152,29 +153,42 @@ fn the_bytes_depend_on_nothing_but_the_run() {
     assert_eq!(json::render(&report(&log)), json::render(&report(&reversed)));
 }
 
-/// The published schema is the one that the types give. `UPDATE_SCHEMA=1` writes it anew.
 #[test]
 fn the_published_schema_is_fresh() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/schema/report.schema.json");
-    let fresh = format!("{}\n", serde_json::to_string_pretty(&json::schema()).unwrap());
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(path, &fresh).unwrap();
-    }
-    let published = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(published == fresh, "reports/schema/report.schema.json is stale: run with UPDATE_SCHEMA=1");
+    check_schema("report", &json::schema());
 }
 
-/// Every field of the format has its row in the manual, and the manual has no row too many.
 #[test]
 fn the_manual_describes_every_field() {
-    let schema = serde_json::to_value(json::schema()).unwrap();
+    check_manual("Fields\n", &json::schema(), &SHAPES, &SHAPES);
+}
+
+/// The published schema is the one that the types give. `UPDATE_SCHEMA=1` writes it anew.
+#[track_caller]
+pub(crate) fn check_schema(name: &str, schema: &Schema) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/schema");
+    let path = format!("{folder}/{name}.schema.json");
+    let fresh = format!("{}\n", serde_json::to_string_pretty(schema).unwrap());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(published == fresh, "reports/schema/{name}.schema.json is stale: run with UPDATE_SCHEMA=1");
+}
+
+/// Every field of a format has its row in a section of the manual, and the section has no row too many.
+/// Of the shapes those `described` have their rows there, too.
+#[track_caller]
+pub(crate) fn check_manual(section: &str, schema: &Schema, shapes: &[&str], described: &[&str]) {
+    let schema = serde_json::to_value(schema).unwrap();
     let mut fields = Vec::new();
-    collect(&schema, &schema, "", &mut fields);
-    for shape in SHAPES {
-        collect(&schema, &schema["$defs"][shape], shape, &mut fields);
+    collect(&schema, &schema, "", shapes, &mut fields);
+    for shape in described {
+        collect(&schema, &schema["$defs"][shape], shape, shapes, &mut fields);
     }
     let manual = include_str!("../../../reports/README.md");
-    let mut rows: Vec<&str> = manual
+    let section = manual.split("\n## ").find(|text| text.starts_with(section)).expect("there is a section");
+    let mut rows: Vec<&str> = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .filter_map(|line| line.split_once('`'))
@@ -190,14 +204,18 @@ const SHAPES: [&str; 7] =
     ["Attempted", "Bounds", "ConnectionCounts", "FailureBound", "LatencyGroup", "Quantiles", "ServedWithin"];
 
 /// The paths of all fields, without what lies inside a shape.
-fn collect(root: &Value, schema: &Value, path: &str, fields: &mut Vec<String>) {
+fn collect(root: &Value, schema: &Value, path: &str, shapes: &[&str], fields: &mut Vec<String>) {
     if let Some(name) = schema["$ref"].as_str().and_then(|name| name.strip_prefix("#/$defs/")) {
-        let is_shape = SHAPES.contains(&name) && path != name;
+        let is_shape = shapes.contains(&name) && path != name;
         let definition = &root["$defs"][name];
-        return if is_shape { fields.push(path.to_owned()) } else { collect(root, definition, path, fields) };
+        if is_shape {
+            fields.push(path.to_owned());
+            return;
+        }
+        return collect(root, definition, path, shapes, fields);
     }
     if schema["type"] == "array" && schema["items"].get("$ref").is_some() {
-        return collect(root, &schema["items"], &format!("{path}[]"), fields);
+        return collect(root, &schema["items"], &format!("{path}[]"), shapes, fields);
     }
     let Some(properties) = schema["properties"].as_object() else {
         fields.push(path.to_owned());
@@ -205,6 +223,6 @@ fn collect(root: &Value, schema: &Value, path: &str, fields: &mut Vec<String>) {
     };
     for (name, property) in properties {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        collect(root, property, &path, fields);
+        collect(root, property, &path, shapes, fields);
     }
 }

@@ -1,5 +1,6 @@
 //! The harness as its users meet it: one binary, a module per part.
 
+mod bench;
 mod clients;
 mod external;
 mod interrupt;

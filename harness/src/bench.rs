@@ -1,0 +1,29 @@
+//! Several ways of doing the same, side by side on the same load: arms that take turns, and one table.
+//!
+//! An [`Arm`] is a name and what it changes in the scenario. In every round each arm runs once, and every
+//! other round goes backwards, so that whatever drifts (a machine that warms up, a neighbour that comes)
+//! falls on all arms alike. Each of these runs is a normal run with a folder of its own, so it can be
+//! replayed, and two arms are compared as two sets of runs ([`crate::compare`]).
+//!
+//! A bench judges nothing: an arm that loses requests is a result. Deliberately absent: running anything
+//! (`run`), and every clock.
+
+mod arm;
+mod model;
+mod order;
+mod summary;
+mod text;
+
+pub use self::{
+    arm::Arm,
+    model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, Trials, json, schema},
+    order::{Turn, order},
+    summary::{Finished, Setup, summarize},
+    text::render,
+};
+
+/// Version of `bench.json`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests;
