@@ -19,6 +19,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    calibrate::{self, Extent},
     exit::ExitCode,
     run,
     scenario::{self, Override},
@@ -94,6 +95,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure the instrument against known faults: true beside measured.
+    #[command(next_line_help = true)]
+    Calibrate(CalibrateArgs),
+}
+
+#[derive(Debug, Args)]
+struct CalibrateArgs {
+    /// The shorter stalls and outages, once: a quarter of a minute.
+    #[arg(long)]
+    quick: bool,
+    /// How often each case is run; 3, or 1 of the quick form.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    runs: Option<u64>,
+    /// Instead: how many of N runs to which nothing happens are called a failure.
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000),
+        conflicts_with_all = ["quick", "runs"]
+    )]
+    false_alarms: Option<u64>,
+    /// Print JSON instead of the table.
+    #[arg(long)]
+    json: bool,
+    /// Folder for the table and its JSON, and for the runs that were wrong.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -183,8 +211,7 @@ pub fn run(
                 Ok(scenario) => scenario,
                 Err(error) => return refuse(err, &error),
             };
-            let command = typed(&args);
-            let options = RunOptions { out: asked.out, quiet: asked.quiet, command };
+            let options = RunOptions { out: asked.out, quiet: asked.quiet, command: typed(&args) };
             Ok(run::run(&scenario.plan(asked.wanted.seed), &options))
         }
         Command::List => list::list(working_folder, out, err),
@@ -204,6 +231,26 @@ pub fn run(
         Command::Bench(wanted) => bench::bench(wanted, typed(&args), working_folder, err),
         Command::Compare(wanted) => compare::compare_runs(&wanted, working_folder, out, err),
         Command::Replay { folder, json } => replay::replay(&working_folder.join(folder), json, out, err),
+        Command::Calibrate(asked) => calibrate::run(&asked.options(typed(&args)), out, err),
+    }
+}
+
+/// The command line as it was typed.
+fn typed(args: &[OsString]) -> Vec<String> {
+    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
+impl CalibrateArgs {
+    fn options(self, command: Vec<String>) -> calibrate::Options {
+        let (extent, rounds) = if self.quick { (Extent::Quick, 1) } else { (Extent::Full, 3) };
+        calibrate::Options {
+            extent,
+            rounds: self.runs.unwrap_or(rounds),
+            false_alarms: self.false_alarms,
+            json: self.json,
+            out: self.out,
+            command,
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub mod conclude;
 
 pub mod run;
 
+pub mod calibrate;
+
 pub mod cli;
 
 use std::{

@@ -60,6 +60,7 @@ const HARNESS: House = House {
         pure("bench", &["plan", "scenario", "analyze", "report", "compare", "exit"]),
         room("conclude", &["observe", "analyze", "verdict", "report", "compare"]),
         top("run"),
+        top("calibrate"),
         top("cli"),
     ],
 };

@@ -1,6 +1,7 @@
 //! The harness as its users meet it: one binary, a module per part.
 
 mod bench;
+mod calibrate;
 mod clients;
 mod external;
 mod interrupt;
