@@ -16,6 +16,7 @@ pub mod invariants;
 pub mod latency;
 pub mod load;
 pub mod machine;
+pub mod propagation;
 pub mod select;
 pub mod sla;
 pub mod waits;
@@ -36,6 +37,7 @@ use invariants::{Invariant, Orders};
 use latency::Latency;
 use load::Load;
 use machine::Machine;
+use propagation::Propagation;
 use select::Span;
 use sla::Sla;
 
@@ -57,6 +59,8 @@ pub struct Analysis {
     pub sla: Sla,
     pub events: Events,
     pub latency: Latency,
+    /// Of each event that acknowledged a change, in the order of the acknowledgements.
+    pub propagation: Vec<Propagation>,
     pub orders: Orders,
     pub invariants: Vec<Invariant>,
     /// The target's store was read after the run.
@@ -99,6 +103,7 @@ pub fn analyze(observations: &Observations) -> Analysis {
         sla: sla::measure(&observations.events, &downtime),
         events: events(observations, &downtime),
         latency: latency::measure(observations),
+        propagation: propagation::measure(observations),
         orders,
         invariants,
         store_read: observations.environment.store_read,

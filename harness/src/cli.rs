@@ -254,11 +254,6 @@ impl CalibrateArgs {
     }
 }
 
-/// The command line for a report.
-fn typed(args: &[OsString]) -> Vec<String> {
-    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
-}
-
 impl Wanted {
     fn overrides(&self) -> Vec<Override> {
         let flags = [

@@ -1,6 +1,7 @@
 //! Makes the plan happen: load and timeline at the same time, into observations.
 
 mod exec;
+mod http;
 pub mod load;
 mod signal;
 pub mod timeline;

@@ -3,6 +3,7 @@
 //! Invariant: whatever was started here is gone when the [`Environment`] is dropped, on success, failure,
 //! panic and interruption alike. What is deliberately absent: load and the timeline of events (`drive`).
 
+mod ask;
 mod build;
 mod control;
 mod external;
@@ -21,8 +22,8 @@ use jiff::Timestamp;
 
 use crate::plan::{Plan, TargetPlan};
 
-pub(crate) use self::{control::chain, machine::shown};
 pub use self::{
+    ask::Reply,
     control::{Answer, Control, Identity},
     external::External,
     group::{Group, GroupWatch},
@@ -31,6 +32,7 @@ pub use self::{
     release::{Release, Releases},
     store::Stored,
 };
+pub(crate) use self::{control::chain, machine::shown};
 
 /// The target of a run, ready to be loaded.
 #[derive(Debug)]
@@ -119,6 +121,8 @@ pub enum Error {
     Subreaper(#[source] io::Error),
     #[error("see the server ready: {how}; its log is {log}, which ends with:\n{tail}")]
     NotReady { how: String, log: PathBuf, tail: String },
+    #[error("break the server with {missing}: its binary has no such fault; use a debug build")]
+    NoFaults { missing: String },
     #[error("mint user tokens: `{command}` {how}")]
     Tokens { command: String, how: String },
     #[error("talk to the server's admin side")]

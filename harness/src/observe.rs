@@ -261,7 +261,7 @@ pub enum BuyOutcome {
 #[serde(deny_unknown_fields)]
 pub struct EventRecord {
     pub id: String,
-    /// `upgrade`, `exec` or `signal`.
+    /// `upgrade`, `exec`, `http` or `signal`.
     pub kind: String,
     pub at_ns: u64,
     pub started_ns: u64,

@@ -77,6 +77,8 @@ pub struct ReferencePlan {
     pub stock: u64,
     /// Orders that one user may have of one good.
     pub limit_per_user: u32,
+    /// Faults that a debug build of the server is started with, for example `drop:100`; in its own words.
+    pub faults: Vec<String>,
     /// Settings for `[upgrade]` of the server's file beside the strategy, for example `drain_ms`.
     pub upgrade: BTreeMap<String, u64>,
 }
@@ -318,17 +320,45 @@ pub enum Action {
     },
     /// A shell command (`sh -c`), with its time limit.
     Exec { command: String, timeout_ms: u64 },
+    /// One request to the target beside the load, such as one that makes it reload.
+    Http(HttpAction),
     /// A signal to the reference server's process, or to the pid in a file; its name without `SIG`.
     Signal { signal: String, pid_file: Option<PathBuf> },
 }
 
+/// A request as an event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HttpAction {
+    pub side: Side,
+    pub method: String,
+    /// Path and query, starting with `/`.
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+    /// Statuses that mean success; empty means 200 to 399.
+    pub accept: Vec<u16>,
+    /// For the whole answer.
+    pub timeout_ms: u64,
+}
+
+/// The listening side of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// Where the load goes.
+    Public,
+    /// The reference server's admin side; the harness adds its token.
+    Admin,
+}
+
 impl Action {
-    /// The word for reports: `upgrade`, `exec` or `signal`.
+    /// The word for reports: `upgrade`, `exec`, `http` or `signal`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Upgrade { .. } => "upgrade",
             Self::Exec { .. } => "exec",
+            Self::Http(_) => "http",
             Self::Signal { .. } => "signal",
         }
     }
@@ -354,6 +384,9 @@ pub enum Gate {
     EventsFailedMax(u64),
     /// Connections of reused streams that the server closed.
     ClosedByServerMax(u64),
+    /// How long after a change was acknowledged an attempt was sent whose answer still came from before it,
+    /// milliseconds; the longest of the run.
+    StaleMsMax(f64),
     /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
     LatenessP99UsMax(u64),
     /// Attempts that the generator could not send; beyond it the run is inconclusive.

@@ -79,7 +79,7 @@ impl Log {
             status: if served { 200 } else { 0 },
             phase: if served { Phase::Done } else { phase(cause) },
             cause,
-            process: u32::from(served),
+            process: if served { self.serving_at(sent_ns) } else { 0 },
             config: 0,
         });
         self
@@ -113,6 +113,15 @@ impl Log {
         self
     }
 
+    /// The process that the upgrades so far have brought up by a time.
+    fn serving_at(&self, at_ns: u64) -> u32 {
+        let before = self.observations.events.iter().filter(|event| event.acked_ns < at_ns);
+        let process = |event: &EventRecord| event.detail.pointer("/new/process")?.as_u64();
+        let highest = before.filter_map(process).max().unwrap_or(1);
+        u32::try_from(highest).expect("few processes")
+    }
+
+    /// An event; attempts that were sent after it name the process that it brought up.
     pub(crate) fn event(&mut self, event: EventRecord) -> &mut Self {
         self.observations.plan.events.push(EventPlan {
             id: event.id.clone(),
@@ -120,6 +129,13 @@ impl Log {
             action: Action::Upgrade { binary: None, expect_ok: true },
         });
         self.observations.events.push(event);
+        for index in 0..self.observations.attempts.len() {
+            let attempt = self.observations.attempts[index];
+            if attempt.process > 0 {
+                self.observations.attempts[index].process =
+                    attempt.process.max(self.serving_at(attempt.sent_ns));
+            }
+        }
         self
     }
 
@@ -241,6 +257,7 @@ fn plan() -> Plan {
             sale_events: 1,
             stock: 10,
             limit_per_user: 2,
+            faults: Vec::new(),
             upgrade: BTreeMap::new(),
         }),
         load: LoadPlan {

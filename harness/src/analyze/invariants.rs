@@ -1,5 +1,5 @@
 //! What must hold whatever the gates say: no good is oversold, no order lost, doubled or invented, no
-//! process serves after it was replaced.
+//! process serves after it was replaced, no configuration comes back.
 //!
 //! The checks take no longer than sorting the logs does. Each gives the smallest proof of a violation. A
 //! check that has nothing to look at is `not-checked` and says why; it never passes. A buying attempt
@@ -8,6 +8,7 @@
 //! The method is that of Jepsen's `total-queue` checker (acknowledged entries must come out, what comes
 //! out must have been put in, nothing twice): <https://github.com/jepsen-io/jepsen>.
 
+mod config;
 mod ledger;
 mod orders;
 mod process;
@@ -59,6 +60,7 @@ impl Invariant {
 pub fn check(observations: &Observations) -> (Vec<Invariant>, Orders) {
     let ledger = Ledger::new(observations);
     let mut invariants = orders::check(&ledger);
+    invariants.push(config::never_goes_back(observations));
     invariants.push(process::no_old_process_after_upgrade(observations));
     (invariants, ledger.count())
 }

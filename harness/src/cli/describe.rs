@@ -2,7 +2,7 @@
 
 use crate::{
     plan::{
-        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, LoadPlan, Plan, ReferencePlan, Stage,
+        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, HttpAction, LoadPlan, Plan, ReferencePlan, Side, Stage,
         StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
@@ -50,7 +50,8 @@ fn describe_target(target: &TargetPlan) -> String {
 }
 
 fn describe_reference(reference: &ReferencePlan) -> String {
-    let ReferencePlan { strategy, old, new, users, sale_events, stock, limit_per_user, upgrade } = reference;
+    let ReferencePlan { strategy, old, new, users, sale_events, stock, limit_per_user, faults, upgrade } =
+        reference;
     let mut text = format!(
         "reference, strategy {strategy}; {users} users, {sale_events} sale events, {stock} of each good in \
          stock, {limit_per_user} per user"
@@ -59,6 +60,9 @@ fn describe_reference(reference: &ReferencePlan) -> String {
         if let Some(path) = path {
             text += &format!("; {name} {}", path.display());
         }
+    }
+    if !faults.is_empty() {
+        text += &format!("; broken by {}", faults.join(", "));
     }
     for (key, value) in upgrade {
         text += &format!("; {key} {value}");
@@ -223,6 +227,10 @@ fn describe_action(action: &Action) -> String {
         Action::Exec { command, timeout_ms } => {
             format!("exec `{command}` within {}", show_ns(timeout_ms * 1_000_000))
         }
+        Action::Http(HttpAction { side, method, path, .. }) => match side {
+            Side::Public => format!("{method} {path}"),
+            Side::Admin => format!("{method} {path} on the admin side"),
+        },
         Action::Signal { signal, pid_file } => {
             let to = pid_file
                 .as_ref()

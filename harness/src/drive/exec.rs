@@ -102,7 +102,8 @@ mod tests {
 
     fn run_one(command: &str, limit: Duration) -> Ending {
         let address = "127.0.0.1:9".parse().unwrap();
-        let environment = Environment::External(External { address, host: "127.0.0.1:9".to_owned() });
+        let host = "127.0.0.1:9".to_owned();
+        let environment = Environment::External(External { address, host, config_header: None });
         let clock = RunClock::starting_in(Duration::ZERO);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(command, limit, &environment, &clock))

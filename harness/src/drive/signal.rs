@@ -80,7 +80,7 @@ mod tests {
 
     fn external() -> Environment {
         let address = "127.0.0.1:9".parse().unwrap();
-        Environment::External(External { address, host: "127.0.0.1:9".to_owned() })
+        Environment::External(External { address, host: "127.0.0.1:9".to_owned(), config_header: None })
     }
 
     #[test]

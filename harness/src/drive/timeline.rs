@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::{exec, signal, upgrade};
+use super::{exec, http, signal, upgrade};
 use crate::{
     clock::RunClock,
     environment::Environment,
@@ -89,6 +89,7 @@ async fn act(action: &Action, environment: &mut Environment, clock: &RunClock) -
         (Action::Exec { command, timeout_ms }, environment) => {
             exec::run(command, Duration::from_millis(*timeout_ms), environment, clock).await
         }
+        (Action::Http(action), environment) => http::run(action, environment, clock).await,
         (Action::Signal { signal, pid_file }, environment) => {
             signal::run(signal, pid_file.as_deref(), environment, clock)
         }

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, redirect::Policy};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -80,6 +80,15 @@ impl Control {
         Ok(Answer { status, body })
     }
 
+    /// How the server stands, as it says itself.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is no success.
+    pub(super) async fn status(&self) -> Result<Value, reqwest::Error> {
+        let request = client()?.get(format!("http://{}/status", self.admin));
+        request.bearer_auth(&self.token).timeout(ASK_LIMIT).send().await?.error_for_status()?.json().await
+    }
+
     /// Asks for an orderly stop.
     ///
     /// # Errors
@@ -108,8 +117,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A client of its own for each question; no proxy may stand between us and loopback.
-fn client() -> Result<Client, reqwest::Error> {
+/// A client of its own for each question; no proxy may stand between us and loopback, and no
+/// redirection may lead elsewhere.
+pub(super) fn client() -> Result<Client, reqwest::Error> {
     tls::provide();
-    Client::builder().no_proxy().pool_max_idle_per_host(0).build()
+    Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).build()
 }

@@ -20,6 +20,8 @@ pub struct External {
     pub address: SocketAddr,
     /// `host:port` as the URL spells it, the port filled in.
     pub host: String,
+    /// Name of the answers' header with their configuration generation, if there is one.
+    pub config_header: Option<String>,
 }
 
 impl External {
@@ -37,7 +39,10 @@ impl External {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-                Ok(Ok(_stream)) => return Ok(Self { address, host: format!("{name}:{port}") }),
+                Ok(Ok(_stream)) => {
+                    let config_header = plan.config_header.clone();
+                    return Ok(Self { address, host: format!("{name}:{port}"), config_header });
+                }
                 Ok(Err(error)) => last = error,
                 Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "it did not accept within 2 s"),
             }
@@ -91,7 +96,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let external = reach(&format!("http://{address}")).unwrap();
-        assert_eq!(external, External { address, host: address.to_string() });
+        assert_eq!(external, External { address, host: address.to_string(), config_header: None });
     }
 
     #[test]

@@ -52,15 +52,22 @@ pub struct GroupWatch {
 
 impl Group {
     /// Starts `program` in `work_dir` as the leader of a process group of its own, so that a Ctrl-C in the
-    /// terminal reaches only the harness. Both outputs go to `log`.
+    /// terminal reaches only the harness. Both outputs go to `log`; `variables` are added to the environment.
     ///
     /// # Errors
     /// When the program cannot be started, or this process cannot become a subreaper.
-    pub fn start(program: &Path, arguments: &[&OsStr], work_dir: &Path, log: &File) -> Result<Self, Error> {
+    pub fn start(
+        program: &Path,
+        arguments: &[&OsStr],
+        variables: &[(&str, String)],
+        work_dir: &Path,
+        log: &File,
+    ) -> Result<Self, Error> {
         set_child_subreaper(Some(getpid())).map_err(|error| Error::Subreaper(error.into()))?;
         let failed = |source| Error::Run { command: program.display().to_string(), source };
         let child = Command::new(program)
             .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(work_dir)
             .process_group(0)
             .stdin(Stdio::null())
@@ -218,7 +225,7 @@ mod tests {
         let work_dir = dir.path().canonicalize().unwrap();
         let log = File::create(work_dir.join("log")).unwrap();
         let arguments = [OsStr::new("-c"), OsStr::new(script)];
-        let group = Group::start(Path::new("/bin/sh"), &arguments, &work_dir, &log).unwrap();
+        let group = Group::start(Path::new("/bin/sh"), &arguments, &[], &work_dir, &log).unwrap();
         (dir, group)
     }
 

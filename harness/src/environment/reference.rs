@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal};
+use serde_json::json;
 use tokio::{
     process::Command,
     time::{sleep, timeout},
@@ -35,6 +36,8 @@ const TOKENS_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How much of the log goes into a message.
 const TAIL_BYTES_MAX: usize = 2_000;
+/// What a debug build of the server reads its faults from.
+const FAULTS: &str = "SECKILL_FAULTS";
 /// The server's log in the run's folder.
 const LOG: &str = "server.log";
 /// The server's working directory in the run's folder.
@@ -83,7 +86,9 @@ impl Reference {
         let log = log.map_err(Error::file("open the server's log", &log_path))?;
         let program = work_dir.join("releases").join(CURRENT).join(BINARY);
         let arguments = ["serve", "-c", settings::SETTINGS].map(OsStr::new);
-        let group = Group::start(&program, &arguments, &work_dir, &log)?;
+        // Also when there are none: a variable of whoever runs the harness must not break the target.
+        let faults = [(FAULTS, plan.faults.join(","))];
+        let group = Group::start(&program, &arguments, &faults, &work_dir, &log)?;
         let control = Control { api, admin, token: String::new() };
         // Each setting bounds a step of the upgrade.
         let upgrade_time = Duration::from_millis(plan.upgrade.values().sum());
@@ -93,6 +98,7 @@ impl Reference {
         let token = reference.work_dir.join(settings::ADMIN_TOKEN);
         let token = fs::read_to_string(&token).map_err(Error::file("read the admin token from", &token))?;
         token.trim().clone_into(&mut reference.control.token);
+        reference.check_faults(&plan.faults).await?;
         reference.tokens = mint(&program, plan.users, &reference.work_dir).await?;
         Ok(reference)
     }
@@ -190,6 +196,20 @@ impl Reference {
         Stopped { stored, killed }
     }
 
+    /// A binary without the faults would pass every test of the instrument.
+    async fn check_faults(&self, wanted: &[String]) -> Result<(), Error> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let status = self.control.status().await.map_err(Error::Control)?;
+        let has =
+            |fault: &&String| status["faults"].as_array().is_some_and(|all| all.contains(&json!(fault)));
+        match wanted.iter().find(|fault| !has(fault)) {
+            Some(missing) => Err(Error::NoFaults { missing: missing.clone() }),
+            None => Ok(()),
+        }
+    }
+
     async fn become_ready(&mut self, log: &Path, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
         loop {
@@ -272,6 +292,7 @@ mod tests {
             sale_events: 1,
             stock: 1,
             limit_per_user: 1,
+            faults: Vec::new(),
             upgrade: BTreeMap::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

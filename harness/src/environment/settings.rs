@@ -140,6 +140,7 @@ mod tests {
             sale_events: 1,
             stock: 500,
             limit_per_user: 2,
+            faults: Vec::new(),
             upgrade: BTreeMap::from([("drain_ms".to_owned(), 1500), ("probation_ms".to_owned(), 50)]),
         }
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{
     Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Daily, Downtime,
     Environment, Event, FailureBound, FailureBounds, GateEntry, Invariant, InvariantWord, Latency,
-    LatencyGroup, Load, Orders, OutcomeWord, Quantiles, Report, Requests, Run, SCHEMA_VERSION, ServedWithin,
-    Sla, Stream, Target, VerdictSection, Window,
+    LatencyGroup, Load, Orders, OutcomeWord, Propagation, Quantiles, Report, Requests, Run, SCHEMA_VERSION,
+    ServedWithin, Sla, Stream, Target, VerdictSection, Window,
     round::{availability, availability_down, ms, ms_down, ms_up, probability_up, us},
 };
 use crate::{
@@ -49,8 +49,7 @@ pub fn build(observations: &Observations, analysis: &Analysis, verdict: &Verdict
         sla: service_level(&analysis.sla),
         events: events(observations, analysis),
         latency_ms: latencies(&analysis.latency),
-        // No action of today's scenarios changes configuration; the field is part of the format.
-        propagation: Vec::new(),
+        propagation: propagation(observations, analysis),
         orders: orders(analysis),
         streams: streams(plan, analysis),
         invariants: held(analysis),
@@ -270,6 +269,18 @@ fn latencies(latency: &latency::Latency) -> Latency {
         around_events: latency_group(&latency.around_events),
         quiet: latency_group(&latency.quiet),
     }
+}
+
+fn propagation(observations: &Observations, analysis: &Analysis) -> Vec<Propagation> {
+    let spread = |change: &analyze::propagation::Propagation| Propagation {
+        event_id: observations.events[change.event].id.clone(),
+        mechanism: change.mechanism.word().to_owned(),
+        first_ms: change.first_ns.map(ms),
+        last_ms: change.last_ns.map(ms),
+        stale_after_ack: change.stale_after_ack,
+        stale_ms: change.stale_ns.map(ms),
+    };
+    analysis.propagation.iter().map(spread).collect()
 }
 
 fn orders(analysis: &Analysis) -> Orders {

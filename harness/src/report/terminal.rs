@@ -26,6 +26,7 @@ pub fn render(report: &Report, run_folder: &str, paint: Paint) -> String {
     sections::requests(&mut screen, report);
     sections::connections(&mut screen, report);
     sections::events(&mut screen, report);
+    sections::propagation(&mut screen, report);
     sections::downtime(&mut screen, report);
     sections::availability(&mut screen, report);
     sections::service_level(&mut screen, report);

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 
 use tomlcheck::Section;
 
-use crate::plan::{Action, LoadPlan, TargetPlan};
+use crate::plan::{Action, HttpAction, LoadPlan, Side, TargetPlan};
 
-use super::duration::{ANY, POSITIVE, duration, show_ns};
+use super::{
+    duration::{ANY, POSITIVE, duration, show_ns},
+    request::{METHODS, checked_path, read_headers},
+};
 
-/// How long a shell command may take when the scenario does not say: longer than a reload of any server
+/// How long a shell command or a request may take when the scenario does not say: longer than a reload of any server
 /// that we know, short enough to end a hanging one within a run. Milliseconds.
-const EXEC_TIMEOUT_MS: u64 = 30_000;
+const TIMEOUT_MS: u64 = 30_000;
 
 /// Events of one run, all schedules together: each is recorded and attributed on its own.
 const EVENTS_MAX: u64 = 10_000;
@@ -40,6 +43,7 @@ impl Schedule {
 enum Kind {
     Upgrade,
     Exec,
+    Http,
     Signal,
 }
 
@@ -67,8 +71,9 @@ fn read_event(
     load: Option<&LoadPlan>,
 ) -> Option<Schedule> {
     let times = read_times(&section, load);
-    section.require("action", "write action = \"upgrade\", \"exec\" or \"signal\"");
-    let kinds = [("upgrade", Kind::Upgrade), ("exec", Kind::Exec), ("signal", Kind::Signal)];
+    section.require("action", "write action = \"upgrade\", \"exec\", \"http\" or \"signal\"");
+    let kinds =
+        [("upgrade", Kind::Upgrade), ("exec", Kind::Exec), ("http", Kind::Http), ("signal", Kind::Signal)];
     // Which keys are known depends on the action; of an unknown one the times alone can be checked.
     let kind = section.choice("action", &kinds)?;
     let is_external = matches!(target, Some(TargetPlan::External(_)));
@@ -84,6 +89,7 @@ fn read_event(
             Some(read_upgrade(&section))
         }
         Kind::Exec => read_exec(&section),
+        Kind::Http => read_http(&section, is_external),
         Kind::Signal => read_signal(&section, is_external),
     };
     section.finish();
@@ -130,8 +136,32 @@ fn read_upgrade(section: &Section<'_>) -> Action {
 fn read_exec(section: &Section<'_>) -> Option<Action> {
     section.require("command", "write command = \"nginx -s reload\"");
     let command = section.string("command").map(|entry| entry.value);
-    let timeout_ms = duration(section, "timeout", &POSITIVE).map_or(EXEC_TIMEOUT_MS, |ns| ns / 1_000_000);
+    let timeout_ms = duration(section, "timeout", &POSITIVE).map_or(TIMEOUT_MS, |ns| ns / 1_000_000);
     Some(Action::Exec { command: command?, timeout_ms })
+}
+
+fn read_http(section: &Section<'_>, is_external: bool) -> Option<Action> {
+    section.require("path", "write path = \"/reload\"");
+    let side = section.choice("side", &[("public", Side::Public), ("admin", Side::Admin)]);
+    if is_external && side == Some(Side::Admin) {
+        section.fault_at("side", "only the reference server has an admin side", "remove it");
+    }
+    let path = section.parse("path", "a path", "write it like \"/reload?now=1\"", checked_path);
+    let timeout_ms = duration(section, "timeout", &POSITIVE).map_or(TIMEOUT_MS, |ns| ns / 1_000_000);
+    let headers = section.section("headers").map(|section| {
+        let headers = read_headers(&section);
+        section.finish();
+        headers
+    });
+    Some(Action::Http(HttpAction {
+        side: side.unwrap_or(Side::Public),
+        method: section.choice("method", METHODS).unwrap_or("POST").to_owned(),
+        headers: headers.unwrap_or_default(),
+        body: section.string("body").map(|entry| entry.value).unwrap_or_default(),
+        accept: section.integers("accept", 200..=599).map(|entry| entry.value).unwrap_or_default(),
+        timeout_ms,
+        path: path?,
+    }))
 }
 
 fn read_signal(section: &Section<'_>, is_external: bool) -> Option<Action> {

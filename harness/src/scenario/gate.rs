@@ -44,6 +44,7 @@ const GATES: [(&str, Limit); 11] = [
     ("upgrades_min", Limit::Count(Gate::UpgradesMin)),
     ("events_failed_max", Limit::Count(Gate::EventsFailedMax)),
     ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
+    ("stale_ms_max", Limit::Ms(Gate::StaleMsMax)),
     ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
     ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),

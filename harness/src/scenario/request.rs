@@ -21,7 +21,7 @@ const WEIGHT_MAX: u32 = 10_000;
 /// Headers that the harness writes itself, or that would change how a connection is used.
 const OWN_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
-const METHODS: &[(&str, &str)] = &[
+pub(super) const METHODS: &[(&str, &str)] = &[
     ("GET", "GET"),
     ("HEAD", "HEAD"),
     ("POST", "POST"),
@@ -116,7 +116,7 @@ fn read_request(section: Section<'_>) -> RequestPlan {
     request
 }
 
-fn checked_path(path: &str) -> Result<String, &'static str> {
+pub(super) fn checked_path(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         Err("it does not begin with /")
     } else if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -138,7 +138,7 @@ fn checked_digest(hex: &str) -> Result<String, &'static str> {
     }
 }
 
-fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
+pub(super) fn read_headers(section: &Section<'_>) -> Vec<(String, String)> {
     let header = |name: &str| {
         let value = section.parse(name, "a header's value", "use printable ASCII", |value| {
             let is_plain = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
-use tomlcheck::Section;
+use tomlcheck::{Entry, Section};
 
 use crate::plan::{ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
 
@@ -90,8 +90,22 @@ fn read_reference(section: &Section<'_>) -> ReferencePlan {
         limit_per_user: section
             .integer("limit_per_user", 1..=1_000_000_000)
             .map_or(LIMIT_PER_USER, |entry| entry.value),
+        faults: section.strings("faults").map(check_faults).unwrap_or_default(),
         upgrade: section.section("upgrade").map(read_upgrade).unwrap_or_default(),
     }
+}
+
+/// What the faults are called is the server's business; it refuses those that it does not know.
+fn check_faults(faults: Entry<'_, Vec<String>>) -> Vec<String> {
+    let is_word = |fault: &String| {
+        let is_in_one =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-:".contains(&byte);
+        !fault.is_empty() && fault.bytes().all(is_in_one)
+    };
+    if let Some(other) = faults.value.iter().find(|fault| !is_word(fault)) {
+        faults.fault(format!("{other:?} is no fault"), "write them like \"drop:100\" or \"oversell\"");
+    }
+    faults.value
 }
 
 fn read_upgrade(section: Section<'_>) -> BTreeMap<String, u64> {

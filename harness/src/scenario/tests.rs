@@ -122,7 +122,7 @@ fn faults(source: &str, overrides: &[&str]) -> Vec<String> {
 fn the_least_file_gets_named_defaults() {
     let plan = plan(LEAST);
     let json = |value: Result<String, serde_json::Error>| value.unwrap();
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"upgrade":{}}"#);
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{}}"#);
     insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @"");
     insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @"");
 }

@@ -56,7 +56,7 @@ fn implied(plan: &Plan) -> Vec<Gate> {
 }
 
 /// The word for a gate in scenario files and reports.
-fn name(gate: Gate) -> &'static str {
+pub(super) fn name(gate: Gate) -> &'static str {
     match gate {
         Gate::FailedMax(_) => "failed_max",
         Gate::AvailabilityMin(_) => "availability_min",
@@ -66,6 +66,7 @@ fn name(gate: Gate) -> &'static str {
         Gate::UpgradesMin(_) => "upgrades_min",
         Gate::EventsFailedMax(_) => "events_failed_max",
         Gate::ClosedByServerMax(_) => "closed_by_server_max",
+        Gate::StaleMsMax(_) => "stale_ms_max",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
         Gate::BlindMsMax(_) => "blind_ms_max",
@@ -121,8 +122,12 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let is_instrument = matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_) | Gate::BlindMsMax(_));
     let of_events = matches!(gate, Gate::UpgradesMin(_) | Gate::EventsFailedMax(_));
     let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
-    if nothing_sent && !is_instrument && !of_events {
-        let reason = format!("The gate {} has nothing to measure.", name(gate));
+    let is_unmeasured = matches!(gate, Gate::StaleMsMax(_)) && actual.is_none();
+    if is_unmeasured || (nothing_sent && !is_instrument && !of_events) {
+        let reason = match is_unmeasured {
+            true => reason,
+            false => format!("The gate {} has nothing to measure.", name(gate)),
+        };
         let (name, outcome) = (name(gate), Outcome::Inconclusive);
         return GateResult { name, limit, actual: None, outcome, reason, excused: false };
     }
@@ -186,6 +191,7 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures) -> Comparison {
             let reason = format!("The server closed {connections}; the limit is {limit}.");
             count(closed, closed <= limit, limit, reason)
         }
+        Gate::StaleMsMax(limit) => stale(analysis, limit),
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {
             let unsent = analysis.load.unsent;
@@ -212,6 +218,22 @@ fn latency(served_p99_ns: Option<u64>, limit: f64) -> Comparison {
     let reason = actual.map_or_else(
         || "More than 1 % of the requests were never served, so no latency holds for 99 %.".to_owned(),
         |actual| format!("99 % of the requests were served within {actual:.3} ms; the limit is {limit} ms."),
+    );
+    Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
+}
+
+/// The longest time for which a change was acknowledged and not everywhere.
+fn stale(analysis: &Analysis, limit: f64) -> Comparison {
+    let stale_ns = analysis.propagation.iter().filter_map(|change| change.stale_ns).max();
+    let actual = stale_ns.map(|stale_ns| to_f64(stale_ns) / NS_PER_MS);
+    let reason = actual.map_or_else(
+        || "No answer to a request sent after an acknowledged change told its generation.".to_owned(),
+        |actual| {
+            format!(
+                "An answer from before a change came to a request sent {actual:.3} ms after its \
+                 acknowledgement; the limit is {limit} ms."
+            )
+        },
     );
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
 }

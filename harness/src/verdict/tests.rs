@@ -6,6 +6,7 @@ use proptest::{
     collection::vec,
     prelude::{any, prop_assert, proptest},
 };
+use serde_json::json;
 
 use super::{Outcome, Verdict, judge};
 use crate::{
@@ -29,6 +30,69 @@ fn sound(gates: &[Gate]) -> Log {
     log.observations.plan.gates = gates.to_vec();
     log.steady(NEW, 0, 1_000).steady(REUSED, 0, 1_000).bought("o1", "k1").event(upgrade(1, 200, 300));
     log
+}
+
+/// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
+type Proof = (Gate, fn(&mut Log), ExitCode);
+
+const PROOFS: [Proof; 11] = [
+    (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
+    (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
+    (Gate::HardDowntimeMsMax(0.0), one_fails, ExitCode::GateFailed),
+    (Gate::BrownoutMsMax(0.0), |log| _ = log.good(1_000, 1_201), ExitCode::GateFailed),
+    (Gate::LatencyP99MsMax(1.0), many_are_slow, ExitCode::GateFailed),
+    (Gate::UpgradesMin(1), |log| log.observations.events[0].kind = "exec".to_owned(), ExitCode::GateFailed),
+    (Gate::EventsFailedMax(0), |log| log.observations.events[0].as_expected = false, ExitCode::GateFailed),
+    (Gate::ClosedByServerMax(0), |log| _ = log.connection(1, 0, ClosedBy::Server), ExitCode::GateFailed),
+    (Gate::StaleMsMax(0.0), old_configuration_after_a_change, ExitCode::GateFailed),
+    (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
+    (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
+];
+
+fn one_fails(log: &mut Log) {
+    log.bad(1_100, 1_101, Cause::Reset);
+}
+
+fn many_are_slow(log: &mut Log) {
+    for number in 0..30 {
+        log.good(1_000 + number, 1_050 + number);
+    }
+}
+
+fn many_are_sent_late(log: &mut Log) {
+    for number in 0..30 {
+        log.good(1_000 + number, 1_001 + number).late_by(2);
+    }
+}
+
+fn old_configuration_after_a_change(log: &mut Log) {
+    let mut reload = upgrade(2, 400, 450);
+    reload.kind = "http".to_owned();
+    reload.detail = json!({ "generation": 2 });
+    log.event(reload).good(1_000, 1_001).last().config = 1;
+}
+
+/// A gate that cannot fail is no gate, and one without a proof has no place here.
+#[test]
+fn every_gate_is_proven_able_to_fail() {
+    // serde knows all of them, and says so when it is asked for another one.
+    let unknown = serde_json::from_value::<Gate>(json!({ "gate": "", "limit": 0 })).unwrap_err().to_string();
+    let mut known: Vec<&str> =
+        unknown.split('`').skip(1).step_by(2).filter(|name| !name.is_empty()).collect();
+    let mut proven: Vec<&str> = PROOFS.map(|(gate, ..)| super::gates::name(gate)).into();
+    known.sort_unstable();
+    proven.sort_unstable();
+    assert_eq!(proven, known);
+    for (gate, spoil, exit_code) in PROOFS {
+        let mut log = sound(&[gate]);
+        check(&log, ExitCode::Pass, &[]);
+        spoil(&mut log);
+        let verdict = verdict(&log);
+        assert_eq!(verdict.exit_code, exit_code, "{gate:?}: {:?}", verdict.reasons);
+        let failed: Vec<&str> =
+            verdict.gates.iter().filter(|gate| gate.outcome != Outcome::Pass).map(|gate| gate.name).collect();
+        assert_eq!(failed, [super::gates::name(gate)]);
+    }
 }
 
 #[track_caller]
@@ -57,6 +121,7 @@ const KEPT: [Gate; 11] = [
     Gate::UpgradesMin(1),
     Gate::EventsFailedMax(0),
     Gate::ClosedByServerMax(0),
+    Gate::StaleMsMax(0.0),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
     Gate::BlindMsMax(0.0),
@@ -111,6 +176,12 @@ fn every_gate_fails_when_it_should() {
         },
         "More than 1 % of the requests were never served, so no latency holds for 99 %.",
     );
+    check_gate(
+        Gate::StaleMsMax(500.0),
+        old_configuration_after_a_change,
+        "An answer from before a change came to a request sent 550.000 ms after its acknowledgement; the limit \
+         is 500 ms.",
+    );
     check_gate(Gate::UpgradesMin(2), |_| {}, "1 upgrade ended well; the least is 2.");
     check_gate(
         Gate::ClosedByServerMax(0),
@@ -129,6 +200,16 @@ fn check_gate(gate: Gate, spoil: impl Fn(&mut Log), reason: &str) {
     // The same run without the gate passes: it was this gate that failed.
     log.observations.plan.gates.clear();
     check(&log, ExitCode::Pass, &[]);
+}
+
+/// A change that nobody could see is no change that came at once.
+#[test]
+fn staleness_without_an_answer_is_inconclusive() {
+    let mut log = sound(&[Gate::StaleMsMax(1_000.0)]);
+    log.observations.events.clear();
+    log.observations.plan.events.clear();
+    let reason = "No answer to a request sent after an acknowledged change told its generation.";
+    check(&log, ExitCode::Inconclusive, &[reason]);
 }
 
 /// An event that fails, or that never ran, fails the run without being asked to.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod calibrate;
+mod broken;
 mod clients;
 mod external;
 mod interrupt;

@@ -51,6 +51,7 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             sale_events: 2,
             stock: 100_000,
             limit_per_user: 100_000,
+            faults: Vec::new(),
             // Short, for the binary that never becomes ready.
             upgrade: BTreeMap::from([("start_timeout_ms".to_owned(), 3_000)]),
         }),

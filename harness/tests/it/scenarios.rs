@@ -69,6 +69,7 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         "[[load.stream.request]]",
         "[[event]]\naction = \"upgrade\"",
         "[[event]]\naction = \"exec\"",
+        "[[event]]\naction = \"http\"",
         "[[event]]\naction = \"signal\"",
     ];
     for table in tables {

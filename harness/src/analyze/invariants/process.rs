@@ -3,13 +3,17 @@
 use std::collections::HashMap;
 
 use super::Invariant;
-use crate::observe::{Attempt, EventOutcome, Observations};
+use crate::{
+    observe::{Attempt, EventOutcome, Observations},
+    plan::TargetPlan,
+};
 
-/// No connection that was begun after an upgrade had been acknowledged is served by an older process than
-/// the one that the upgrade brought up.
+/// Nothing that was begun after an upgrade had been acknowledged is served by an older process than the one
+/// that the upgrade brought up.
 ///
-/// Only fresh connections are looked at, and only those that the client began to open after the
-/// acknowledgement: requests in flight, and connections that were open or being opened, may rightly be
+/// The handoff strategies acknowledge when every connection has moved or ended, so nothing that is sent later
+/// may meet the old process. Of the others only fresh connections are looked at, and only those that the
+/// client began to open after the acknowledgement: a connection that was open or being opened may rightly be
 /// finished by the old process.
 pub(super) fn no_old_process_after_upgrade(observations: &Observations) -> Invariant {
     const NAME: &str = "no-old-process-after-upgrade";
@@ -17,29 +21,29 @@ pub(super) fn no_old_process_after_upgrade(observations: &Observations) -> Invar
     if upgrades.acknowledged.is_empty() {
         return Invariant::not_checked(NAME, "no acknowledged upgrade told the new process");
     }
-    let fresh: Vec<(&Attempt, u32)> = observations
+    let all_move = all_move(&observations.plan.target);
+    let later: Vec<(&Attempt, u32)> = observations
         .attempts
         .iter()
-        .filter(|attempt| attempt.process != 0 && !attempt.reused())
+        .filter(|attempt| attempt.process != 0 && (all_move || !attempt.reused()))
         .filter_map(|attempt| Some((attempt, upgrades.process_at(attempt.sent_ns)?)))
         .collect();
-    if fresh.is_empty() {
-        return Invariant::not_checked(
-            NAME,
-            "no answer on a fresh connection after an upgrade named its process",
-        );
+    let which = if all_move { "" } else { " on fresh connections" };
+    if later.is_empty() {
+        let why = format!("no answer{which} after an upgrade named its process");
+        return Invariant::not_checked(NAME, &why);
     }
-    let suspects: Vec<&Attempt> = fresh
+    let suspects: Vec<&Attempt> = later
         .iter()
         .filter(|(attempt, expected)| attempt.process < *expected)
         .map(|&(attempt, _)| attempt)
         .collect();
-    let violations = confirm(observations, &upgrades, &suspects);
-    let checked = format!(
-        "{} answers on fresh connections after {} upgrades",
-        fresh.len(),
-        upgrades.acknowledged.len()
-    );
+    let violations = if all_move {
+        suspects.iter().filter_map(|attempt| violation(attempt, &upgrades, attempt.sent_ns)).collect()
+    } else {
+        confirm(observations, &upgrades, &suspects)
+    };
+    let checked = format!("{} answers{which} after {} upgrades", later.len(), upgrades.acknowledged.len());
     Invariant::from_violations(NAME, violations, checked)
 }
 
@@ -53,13 +57,26 @@ fn confirm(observations: &Observations, upgrades: &Upgrades, suspects: &[&Attemp
         observations.connections.iter().map(|connection| (connection.id, connection.opened_ns)).collect();
     let confirmed = suspects.iter().filter_map(|attempt| {
         let begun_ns = opened.get(&attempt.connection)?.min(&attempt.sent_ns);
-        let expected = upgrades.process_at(*begun_ns).filter(|expected| attempt.process < *expected)?;
-        let Attempt { id, process, .. } = attempt;
-        Some(format!(
-            "attempt {id} was answered by process {process} after process {expected} had taken over"
-        ))
+        violation(attempt, upgrades, *begun_ns)
     });
     confirmed.collect()
+}
+
+/// The violation of an attempt that was begun at a time.
+fn violation(attempt: &Attempt, upgrades: &Upgrades, begun_ns: u64) -> Option<String> {
+    let expected = upgrades.process_at(begun_ns).filter(|expected| attempt.process < *expected)?;
+    let Attempt { id, process, .. } = attempt;
+    Some(format!("attempt {id} was answered by process {process} after process {expected} had taken over"))
+}
+
+/// Whether the target's strategy promises that the acknowledgement comes after the last connection has left.
+fn all_move(target: &TargetPlan) -> bool {
+    match target {
+        TargetPlan::Reference(reference) => {
+            matches!(reference.strategy.as_str(), "handoff" | "handoff-live")
+        }
+        TargetPlan::External(_) => false,
+    }
 }
 
 /// Which process had taken over by when.

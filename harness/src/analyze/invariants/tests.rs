@@ -31,7 +31,7 @@ fn sound() -> Log {
     let mut log = Log::new();
     log.bought("o1", "k1").bought("o2", "k2").buy("k3", Rejected { status: 410 });
     log.buy("k4", Unknown).buy("k5", Unsent);
-    log.steady(NEW, 0, 10).event(upgrade(1, 20, 30)).good(40, 41).last().process = 2;
+    log.steady(NEW, 0, 10).event(upgrade(1, 20, 30)).good(40, 41);
     log.connection(11, 40, ClosedBy::Client);
     log
 }
@@ -43,7 +43,7 @@ fn a_sound_run_passes_everything() {
         .into_iter()
         .map(|invariant| format!("{} {:?} {}", invariant.name, invariant.outcome, invariant.detail))
         .collect();
-    insta::assert_snapshot!(lines.join("\n"), @r"
+    insta::assert_snapshot!(lines.join("\n"), @"
     not-oversold Pass 2 orders for a stock of 10 in 1 goods
     acknowledged-orders-stored Pass 2 acknowledged, all stored; 0 of 1 with an unknown outcome are stored
     refused-orders-not-stored Pass 1 refused, none stored
@@ -51,7 +51,8 @@ fn a_sound_run_passes_everything() {
     no-duplicate-key Pass 2 stored orders have as many keys
     limit-per-user Pass at most 2 of 2 per user and good
     one-process-per-order Pass 2 orders stored by who answered
-    no-old-process-after-upgrade Pass 1 answers on fresh connections after 1 upgrades
+    config-generation-never-goes-back NotChecked no answer named both its process and its configuration
+    no-old-process-after-upgrade Pass 1 answers after 1 upgrades
     ");
 }
 
@@ -185,16 +186,54 @@ fn two_processes_ran_one_request() {
 }
 
 #[test]
+fn a_configuration_comes_back() {
+    let mut log = sound();
+    for (sent_ms, ended_ms, config) in [(60, 61, 5), (60, 62, 6), (61, 63, 5), (64, 65, 6)] {
+        log.good(sent_ms, ended_ms).last().config = config;
+        log.last().process = 2;
+    }
+    check_violations(&log, &[]);
+    // Another process counts for itself.
+    log.good(66, 67).last().config = 5;
+    log.last().process = 3;
+    check_violations(&log, &[]);
+    let again = log.good(66, 67).last();
+    (again.config, again.process) = (5, 2);
+    check_violations(
+        &log,
+        &["config-generation-never-goes-back: attempt 16 was answered with generation 5 of process 2 after \
+             generation 6 had been seen"],
+    );
+    // Whoever does not say which process answers promises nothing.
+    for attempt in &mut log.observations.attempts {
+        attempt.process = 0;
+    }
+    check_violations(&log, &[]);
+}
+
+#[test]
 fn an_old_process_serves_after_the_upgrade() {
     let mut log = sound();
-    log.good(50, 51).connection(12, 50, ClosedBy::Client);
+    log.connection(12, 50, ClosedBy::Client).good(50, 51).last().process = 1;
     check_violations(
         &log,
         &[
             "no-old-process-after-upgrade: attempt 11 was answered by process 1 after process 2 had taken over",
         ],
     );
-    // On a connection that was open before, or begun before, the old process may finish.
+    // With a strategy that leaves connections behind, one that was open or begun before may be finished by
+    // the old process; handing over promises that none is left.
+    let mut left_behind = log.observations.clone();
+    log.last().connection_requests = 1;
+    let late =
+        "no-old-process-after-upgrade: attempt 11 was answered by process 1 after process 2 had taken over";
+    check_violations(&log, &[late]);
+    log.observations.connections[1].opened_ns = 25 * MS;
+    check_violations(&log, &[late]);
+    let TargetPlan::Reference(reference) = &mut left_behind.plan.target else { panic!("it is ours") };
+    reference.strategy = "reuseport".to_owned();
+    log.observations = left_behind;
+    check_violations(&log, &[late]);
     log.observations.connections[1].opened_ns = 25 * MS;
     check_violations(&log, &[]);
     log.observations.connections[1].opened_ns = 50 * MS;
@@ -211,7 +250,7 @@ fn an_external_target_is_not_checked() {
     log.observations.stock.clear();
     log.steady(REUSED, 0, 10).push(REUSED, 10, 11, Cause::Reset);
     let (invariants, _) = check(&log.finish());
-    assert_eq!(invariants.len(), 8);
+    assert_eq!(invariants.len(), 9);
     for invariant in invariants {
         assert_eq!(invariant.outcome, InvariantOutcome::NotChecked, "{invariant:?}");
     }

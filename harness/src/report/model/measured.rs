@@ -128,7 +128,7 @@ pub struct Budget {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Event {
     pub id: String,
-    /// `upgrade`, `exec` or `signal`.
+    /// `upgrade`, `exec`, `http` or `signal`.
     pub kind: String,
     /// When it was due.
     pub at_ms: f64,
@@ -193,13 +193,17 @@ pub struct ServedWithin {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Propagation {
     pub event_id: String,
+    /// `push` (a request told the server) or `upgrade` (another program serves).
     pub mechanism: String,
-    /// First answer with the change.
+    /// End of the first answer with the change; `null` when there was none.
     pub first_ms: Option<f64>,
-    /// Last answer without it.
+    /// End of the last answer without it; `null` when there was none.
     pub last_ms: Option<f64>,
-    /// Answers without it after it had been acknowledged.
+    /// Answers without it to attempts that were sent after it had been acknowledged.
     pub stale_after_ack: u64,
+    /// From the acknowledgement to the sending of the last of them, milliseconds; `null` when no answer to a
+    /// later attempt told its generation.
+    pub stale_ms: Option<f64>,
 }
 
 /// One stream by itself.

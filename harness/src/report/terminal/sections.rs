@@ -7,7 +7,8 @@ use super::{
     text::{chance, counted, cut, figure, grouped, percent, wrapped},
 };
 use crate::report::{
-    Attempted, ConnectionCounts, Event, InvariantWord, LatencyGroup, OutcomeWord, Quantiles, Report, Window,
+    Attempted, ConnectionCounts, Event, InvariantWord, LatencyGroup, OutcomeWord, Propagation, Quantiles,
+    Report, Window,
 };
 
 /// Windows that the screen shows; all of them are in `report.json`.
@@ -138,6 +139,37 @@ pub(super) fn events(screen: &mut Screen, report: &Report) {
         screen.paragraph(&format!("{} at {at} s: {}{surprise}; {failed} failed.", event.id, event.outcome));
     }
     and_more(screen, bad.len(), EVENTS_SHOWN);
+}
+
+/// From each event to the answers that show what it changed. What an upgrade brings up is told with the
+/// events, unless somebody met the old process after it.
+pub(super) fn propagation(screen: &mut Screen, report: &Report) {
+    let is_news = |change: &Propagation| change.mechanism != "upgrade" || change.stale_after_ack > 0;
+    if !report.propagation.iter().any(is_news) {
+        return;
+    }
+    screen.title("PROPAGATION", &format!("{:>32}{:>16}", "p50 ms", "max ms"));
+    let mechanisms: BTreeSet<&str> =
+        report.propagation.iter().map(|change| change.mechanism.as_str()).collect();
+    for mechanism in mechanisms {
+        let of_it = || report.propagation.iter().filter(|change| change.mechanism == mechanism);
+        let first = of_it().filter_map(|change| change.first_ms).collect();
+        times(screen, &format!("{mechanism}: first new"), first);
+        times(
+            screen,
+            &format!("{mechanism}: last old"),
+            of_it().filter_map(|change| change.last_ms).collect(),
+        );
+        let stale: u64 = of_it().map(|change| change.stale_after_ack).sum();
+        if stale > 0 {
+            let longest = of_it().filter_map(|change| change.stale_ms).fold(0.0, f64::max);
+            let answers = counted(stale, "answer");
+            screen.paragraph(&format!(
+                "{answers} from before an acknowledged change; the last to a request sent {} ms after it.",
+                figure(Some(longest))
+            ));
+        }
+    }
 }
 
 /// The phases that any of the events tells, without their total: known ones in the order they happen.
