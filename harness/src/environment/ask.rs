@@ -73,3 +73,64 @@ async fn beginning(mut response: Response) -> Result<String, reqwest::Error> {
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+    use crate::environment::External;
+
+    /// Asks a server that gives this answer once; also what it was asked.
+    fn ask(answer: &str) -> (Reply, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = answer.to_owned();
+        let serving = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            let mut buffer = [0; 1024];
+            while !asked.ends_with(b"x=1") {
+                let read = stream.read(&mut buffer).unwrap();
+                asked.extend_from_slice(&buffer[..read]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let config_header = Some("x-config".to_owned());
+        let target = Environment::External(External { address, host: address.to_string(), config_header });
+        let action = HttpAction {
+            side: Side::Public,
+            method: "PUT".to_owned(),
+            path: "/change?a=1".to_owned(),
+            headers: vec![("x-reason".to_owned(), "test".to_owned())],
+            body: "x=1".to_owned(),
+            accept: Vec::new(),
+            timeout_ms: 30_000,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reply = runtime.block_on(target.ask(&action)).unwrap();
+        (reply, serving.join().unwrap())
+    }
+
+    #[test]
+    fn the_body_tells_what_was_made_and_the_header_what_answered() {
+        let (reply, asked) =
+            ask("HTTP/1.1 200 OK\r\nx-config: 4\r\ncontent-length: 17\r\n\r\n{\"generation\": 5}");
+        assert!(asked.starts_with("PUT /change?a=1 HTTP/1.1\r\nx-reason: test\r\n"), "{asked}");
+        assert_eq!((reply.status, reply.generation), (200, Some(5)));
+        let (reply, _) = ask("HTTP/1.1 503 Busy\r\nX-Config: 4\r\ncontent-length: 2\r\n\r\nno");
+        assert_eq!(reply, Reply { status: 503, generation: Some(4), text: "no".to_owned() });
+    }
+
+    #[test]
+    fn no_redirection_leads_elsewhere() {
+        let (reply, _) =
+            ask("HTTP/1.1 302 Found\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!((reply.status, reply.generation), (302, None));
+    }
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Override, Scenario};
-use crate::plan::{Action, ConnectionMode, Gate, Op, Plan, TargetPlan};
+use crate::plan::{Action, ConnectionMode, Gate, Op, Plan, Side, TargetPlan};
 
 /// The least that a file can say.
 const LEAST: &str = r#"
@@ -273,6 +273,32 @@ signal = "SIGFOO"
     s.toml:28:10: event.1.signal: expected a signal, found "SIGFOO": it is not known
       hint: one of HUP, INT, QUIT, TERM, KILL, USR1, USR2, STOP, CONT, WINCH, TTIN
     "#);
+}
+
+#[test]
+fn requests_as_events_and_what_is_wrong_with_them() {
+    let event = "[[event]]\nat = \"1s\"\naction = \"http\"\n";
+    let reload = plan(&format!("{LEAST}{event}side = \"admin\"\npath = \"/reload\"\n"));
+    let Action::Http(action) = &reload.events[0].action else { panic!("{:?}", reload.events) };
+    assert_eq!((action.side, &*action.method, &*action.path), (Side::Admin, "POST", "/reload"));
+    assert_eq!((&*reload.events[0].id, action.timeout_ms), ("http-1", 30_000));
+
+    let wrong = format!(
+        "{LEAST}{event}side = \"back\"\npath = \"reload\"\nheaders = {{ host = \"x\" }}\naccept = [7]\n"
+    );
+    let told = faults(&wrong, &["target.faults=['Drop 7']"]);
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    --set target.faults=['Drop 7']: target.faults: "Drop 7" is no fault
+    s.toml:15:8: event.0.side: unknown word "back"
+    s.toml:16:8: event.0.path: expected a path, found "reload": it does not begin with /
+    s.toml:17:20: event.0.headers.host: the harness writes this header itself
+    s.toml:18:11: event.0.accept.0: 7 is out of range
+    "#);
+    let external = faults(&format!("{EXTERNAL}{event}side = \"admin\"\n"), &[]);
+    insta::assert_snapshot!(external.join("\n"), @"
+    s.toml:33:1: event.2.path: missing key
+    s.toml:36:8: event.2.side: only the reference server has an admin side
+    ");
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The terminal report, as pictures of a pass and of a fail.
 
+use serde_json::json;
+
 use super::{Paint, WIDTH, render};
 use crate::{
-    analyze::fixture::{Log, REUSED},
+    analyze::fixture::{Log, REUSED, upgrade},
     observe::Cause,
     report::tests::{failing, passing, report},
 };
@@ -208,6 +210,28 @@ fn a_failure() {
 }
 
 /// Nothing measured at all still makes a report, of dashes.
+#[test]
+fn a_change_that_some_answers_miss() {
+    let mut log = Log::new();
+    let mut reload = upgrade(1, 100, 110);
+    reload.kind = "http".to_owned();
+    reload.detail = json!({ "generation": 2 });
+    log.event(reload);
+    for (sent_ms, config) in [(50, 1), (105, 2), (115, 1), (140, 1), (150, 2)] {
+        log.good(sent_ms, sent_ms + 1).last().config = config;
+    }
+    let text = plain(&log);
+    check_width(&text);
+    let section = text.split("\n\n").find(|section| section.starts_with("PROPAGATION")).unwrap();
+    insta::assert_snapshot!(section, @"
+    PROPAGATION                                       p50 ms          max ms
+      push: first new                                  6.000           6.000
+      push: last old                                   41.00           41.00
+      2 answers from before an acknowledged change; the last to a request sent 30.00
+      ms after it.
+    ");
+}
+
 #[test]
 fn nothing() {
     let text = plain(&Log::new());
