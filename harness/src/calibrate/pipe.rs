@@ -56,7 +56,11 @@ pub(super) fn run(plan: Plan, script: Script, folder: &Path, command: &[String])
     let (instrument, mut shaken, truth) = (instrument.map_err(Error::Load)?, shaken?, truth?);
 
     let facts = RunFacts { id: "calibrate", started_at: clock.anchor(), command };
-    let record = environment::record(&plan, &Environment::External(External { address, host }), &facts);
+    let record = environment::record(
+        &plan,
+        &Environment::External(External { address, host, config_header: None }),
+        &facts,
+    );
     run_dir
         .write_plan(&plan)
         .and_then(|()| run_dir.write_events(&[]))

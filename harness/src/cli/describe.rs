@@ -2,8 +2,8 @@
 
 use crate::{
     plan::{
-        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, HttpAction, LoadPlan, Plan, ReferencePlan, Side, Stage,
-        StreamPlan, TargetPlan, TlsPlan, planned_of,
+        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, HttpAction, LoadPlan, Plan, ReferencePlan,
+        Side, Stage, StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };

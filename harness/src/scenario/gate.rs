@@ -35,7 +35,7 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 11] = [
+const GATES: [(&str, Limit); 12] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
     ("hard_downtime_ms_max", Limit::Ms(Gate::HardDowntimeMsMax)),

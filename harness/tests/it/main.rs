@@ -1,8 +1,8 @@
 //! The harness as its users meet it: one binary, a module per part.
 
 mod bench;
-mod calibrate;
 mod broken;
+mod calibrate;
 mod clients;
 mod external;
 mod interrupt;
