@@ -60,9 +60,9 @@ pub fn judge(plan: &Plan, analysis: &Analysis) -> Verdict {
     // An excuse for one gate is none for another that failed without it.
     let excused = reasons_of(Outcome::Inconclusive, true);
     if failed.is_empty() {
-        doubts.extend(excused)
+        doubts.extend(excused);
     } else {
-        failed.extend(excused)
+        failed.extend(excused);
     }
     if violated.is_empty() && failed.is_empty() && doubts.is_empty() {
         doubts.extend(nothing_bought(plan, analysis));

@@ -28,10 +28,7 @@ pub fn measure(samples: &[MachineSample], when: Interval) -> Option<Machine> {
     let before = samples.partition_point(|sample| sample.at_ns <= when.from_ns);
     let after = samples.partition_point(|sample| sample.at_ns < when.to_ns);
     let around = &samples[before.saturating_sub(1)..(after + 1).min(samples.len())];
-    let (first, last) = match around {
-        [first, .., last] => (first, last),
-        _ => return None,
-    };
+    let [first, .., last] = around else { return None };
     // The sending thread is gone when the last sample is taken.
     let rise = |counter: fn(&MachineSample) -> Option<u64>| {
         let mut known = around.iter().filter_map(counter);

@@ -15,3 +15,4 @@ mod scripted_http2;
 mod scripted_target;
 mod taxonomy;
 mod tls;
+mod stopped;

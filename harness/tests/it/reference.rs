@@ -143,3 +143,24 @@ fn a_killed_server_is_its_own_fault_and_its_orders_are_still_read() {
     assert_eq!(code, ExitCode::GateFailed);
     assert_nothing_left(dir.path());
 }
+
+/// The scenario of this repository: standing still is slow, from each request's intended time, and nothing
+/// else. The truth is in the events: between the two signals the process did not run.
+#[test]
+fn a_frozen_server_is_a_brownout_and_loses_nothing() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let plan = harness::scenario::load("fault/frozen", project, &[]).unwrap().plan(1);
+    let dir = tempfile::tempdir().unwrap();
+    let (code, seen) = run_in(dir.path(), &plan);
+    let [stop, go_on] = seen.events.as_slice() else { panic!("two events: {:?}", seen.events) };
+    assert!(stop.outcome == EventOutcome::Ok && go_on.outcome == EventOutcome::Ok, "{:?}", seen.events);
+    let stood_ns = go_on.started_ns - stop.acked_ns;
+    let gap_ns = 1_000 * MS / 100;
+    let analysis = harness::analyze::analyze(&seen);
+    assert_eq!((analysis.requests.all.failed, analysis.connections.reused.closed_by_server), (0, 0));
+    // A signal takes a moment to arrive; nothing but the slow limit is asked of it.
+    assert!(analysis.downtime.brownout_ns + gap_ns + plan.load.slow_ns >= stood_ns, "{stood_ns}");
+    // A machine that others use may make the harness doubt itself, and nothing else.
+    assert!([ExitCode::Pass, ExitCode::Inconclusive].contains(&code), "{code:?}");
+    assert_nothing_left(dir.path());
+}

@@ -130,8 +130,10 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 
 #[test]
 fn list_and_plan_of_the_repository() {
-    insta::assert_snapshot!(run("list").1, @r"
+    insta::assert_snapshot!(run("list").1, @"
     name                  target     time  what
+    fault/frozen          reference    8s  The process is stopped for 3 s and goes
+                                           on; slow answers, but none lost.
     fault/new-process     reference   10s  Binaries that exit, hang, are garbage or
                                            missing; nothing may be lost.
     must-fail/reuseport   reference   20s  The SO_REUSEPORT swap of the seed, 40
@@ -150,9 +152,9 @@ fn list_and_plan_of_the_repository() {
     target       reference, strategy handoff-live; 500 users, 10 sale events, 1600
                  of each good in stock, 1000000 per user
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
-                 4096 in flight
+                 15625 in flight; 250/s to the control target
     seed         1
-    fingerprint  3ad10963f639ad1a7c43a2436e11dc6c013b188c83f4b0e48fd5aa459865be31
+    fingerprint  acb9bd68e791dd1d7e38cd2d6550d6f7a87d30a1e96bf3e3fa658d18d73a3f05
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1
@@ -170,5 +172,6 @@ fn list_and_plan_of_the_repository() {
     hard_downtime_ms_max       0
     lateness_p99_us_max   300000
     unsent_max                 0
+    blind_ms_max            1000
     ");
 }
