@@ -72,16 +72,17 @@ impl Process {
     /// Starts a target and waits until it listens; where it does.
     fn target(listen_at: SocketAddr, folder: &Path) -> (Self, SocketAddr) {
         let ready = folder.join(format!("ready-{}", RunClock::starting_in(Duration::ZERO).anchor()));
-        let child = Command::new(env::current_exe().unwrap())
+        let child = Command::new(env::current_exe().expect("a test must know its program"))
             .args(["--exact", "stopped::target_process"])
-            .envs([(LISTEN_AT, listen_at.to_string().as_str()), (READY_FILE, ready.to_str().unwrap())])
+            .env(LISTEN_AT, listen_at.to_string())
+            .env(READY_FILE, &ready)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let process = Self(child);
+            .spawn();
+        let process = Self(child.expect("the target must start"));
         until("the target listens", || ready.is_file());
-        (process, fs::read_to_string(ready).unwrap().parse().unwrap())
+        let address = fs::read_to_string(ready).expect("the file must be readable");
+        (process, address.parse().expect("the file must hold an address"))
     }
 
     fn pid(&self) -> Pid {
@@ -95,8 +96,8 @@ impl Process {
     /// Stops it, and returns when it stands still.
     fn stop(&self) {
         self.signal(Signal::STOP);
-        let (_, status) = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap().unwrap();
-        assert!(status.stopped(), "{status:?}");
+        let status = waitpid(Some(self.pid()), WaitOptions::UNTRACED).expect("a child must be waited for");
+        assert!(status.is_some_and(|(_, status)| status.stopped()), "{status:?}");
     }
 }
 
@@ -165,11 +166,11 @@ struct Run {
 
 impl Run {
     fn start(plan: Plan, target: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder must be had");
         let clock = RunClock::starting_in(Duration::from_millis(100));
         let workload = Workload { run_id: "run".to_owned(), ..Workload::default() };
-        let load =
-            load::start(&plan, target, "target.test", workload, &RunDir::new(folder.path()), clock).unwrap();
+        let load = load::start(&plan, target, "target.test", workload, &RunDir::new(folder.path()), clock)
+            .expect("the load must start");
         Self { folder, plan, clock, load }
     }
 
@@ -179,13 +180,13 @@ impl Run {
 
     fn finish(self) -> (Observations, Analysis) {
         let run_dir = RunDir::new(self.folder.path());
-        let instrument = self.load.join().unwrap();
+        let instrument = self.load.join().expect("the load must end");
         assert_eq!(instrument.gaps, Vec::<String>::new());
-        run_dir.write_instrument(&instrument).unwrap();
-        run_dir.write_plan(&self.plan).unwrap();
-        run_dir.write_events(&[]).unwrap();
-        run_dir.write_environment(&environment()).unwrap();
-        let seen = run_dir.load().unwrap();
+        run_dir.write_instrument(&instrument).expect("the run must be writable");
+        run_dir.write_plan(&self.plan).expect("the run must be writable");
+        run_dir.write_events(&[]).expect("the run must be writable");
+        run_dir.write_environment(&environment()).expect("the run must be writable");
+        let seen = run_dir.load().expect("the run must be readable");
         let analysis = analyze(&seen);
         (seen, analysis)
     }
@@ -222,7 +223,7 @@ fn windows(analysis: &Analysis, kind: WindowKind) -> impl Iterator<Item = &Windo
 }
 
 fn a_stopped_target_is_a_brownout(stop_ms: u64) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder must be had");
     let (target, address) = Process::target(SocketAddr::from(([127, 0, 0, 1], 0)), folder.path());
     let run = Run::start(plan(stop_ms + 1_500, vec![Gate::FailedMax(0), Gate::BrownoutMsMax(0.0)]), address);
     run.wait_until(500);
