@@ -1,6 +1,6 @@
 //! What the machine did in a stretch of time, from the samples around it.
 
-use super::intervals::Interval;
+use super::intervals::{self, Interval};
 use crate::observe::MachineSample;
 
 /// What the machine and the sending thread did in a stretch of time; what the kernel does not tell is
@@ -20,6 +20,30 @@ pub struct Machine {
     pub sender_switches_voluntary: Option<u64>,
     pub sender_switches_involuntary: Option<u64>,
     pub own_cpu_us: u64,
+}
+
+/// The processors are contended while threads wait for one for more than half of the time.
+const CONTENDED: u64 = 2;
+
+/// When the processors were contended: by the kernel's pressure figures, or, where it has none, while at
+/// most a tenth of all processors' time was idle. In order, without overlaps.
+#[must_use]
+pub fn contended(samples: &[MachineSample]) -> Vec<Interval> {
+    let stretches = samples.windows(2).filter_map(|pair| {
+        let [before, after] = pair else { return None };
+        let when = Interval { from_ns: before.at_ns, to_ns: after.at_ns };
+        let rise = |counter: fn(&MachineSample) -> Option<u64>| counter(after)?.checked_sub(counter(before)?);
+        let is_so = match rise(|sample| sample.pressure_us) {
+            Some(waited_us) => waited_us * CONTENDED > when.length_ns() / 1_000,
+            None => {
+                let (busy_ms, idle_ms) = (rise(|sample| sample.busy_ms)?, rise(|sample| sample.idle_ms)?);
+                let used_ms = busy_ms + rise(|sample| sample.steal_ms).unwrap_or(0);
+                used_ms > 9 * idle_ms
+            }
+        };
+        (is_so && when.length_ns() > 0).then_some(when)
+    });
+    intervals::union(stretches.collect())
 }
 
 /// Sums a stretch up; `None` when fewer than two samples lie around it.
@@ -52,7 +76,7 @@ pub fn measure(samples: &[MachineSample], when: Interval) -> Option<Machine> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Interval, measure};
+    use super::{Interval, contended, measure};
     use crate::{analyze::fixture::MS, observe::MachineSample};
 
     fn sample(at_ms: u64, steal_ms: u64, sender_delay_us: Option<u64>) -> MachineSample {
@@ -64,6 +88,20 @@ mod tests {
             own_cpu_us: at_ms,
             ..MachineSample::default()
         }
+    }
+
+    #[test]
+    fn contention_is_told_by_pressure_or_else_by_busy_processors() {
+        let interval = |from_ms, to_ms| Interval { from_ns: from_ms * MS, to_ns: to_ms * MS };
+        let pressed = [(0, 0), (100, 40_000), (200, 100_000), (300, 190_000), (400, 200_000)].map(
+            |(at_ms, pressure_us)| MachineSample { pressure_us: Some(pressure_us), ..sample(at_ms, 0, None) },
+        );
+        assert_eq!(contended(&pressed), [interval(100, 300)]);
+        let busy = [(0, 0, 0), (100, 185, 15), (200, 380, 20)].map(|(at_ms, busy_ms, idle_ms)| {
+            MachineSample { busy_ms: Some(busy_ms), idle_ms: Some(idle_ms), ..sample(at_ms, 0, None) }
+        });
+        assert_eq!(contended(&busy), [interval(0, 200)]);
+        assert_eq!(contended(&busy[..1]), []);
     }
 
     #[test]

@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use super::intervals::{self, Interval};
+use super::{
+    intervals::{self, Interval},
+    machine,
+};
 use crate::observe::{Attempt, Blame, Observations};
 
 /// A sleeping thread runs within a tenth of it, and an echo answers within a third.
@@ -18,6 +21,10 @@ pub const WAIT_MIN_NS: u64 = 1_000_000;
 /// for any wait of its own.
 pub const STEPS: u64 = 4;
 
+/// Around a wait in which threads were kept waiting for a processor, the waits of this long before and after
+/// tell how much: the echo is asked too seldom to be hit by each turn of the scheduler.
+const NEAR_NS: u64 = 1_000_000_000;
+
 /// The instrument's own waits.
 #[derive(Debug, Default)]
 pub struct Waits {
@@ -27,6 +34,8 @@ pub struct Waits {
     union: Vec<(Interval, u64)>,
     /// `longest[k][i]` is the longest of the `2^k` waits from `i` on.
     longest: Vec<Vec<u64>>,
+    /// When threads of the machine were kept waiting for a processor.
+    contended: Vec<Interval>,
 }
 
 impl Waits {
@@ -36,10 +45,11 @@ impl Waits {
             .control
             .iter()
             .map(|attempt| Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns });
-        Self::new(control.chain(observations.attempts.iter().map(unsent)))
+        let waits = control.chain(observations.attempts.iter().map(unsent));
+        Self::new(waits, machine::contended(&observations.machine))
     }
 
-    fn new(waits: impl Iterator<Item = Interval>) -> Self {
+    fn new(waits: impl Iterator<Item = Interval>, contended: Vec<Interval>) -> Self {
         // The longest of each millisecond is enough, and bounds the memory by the length of the run.
         let mut longest_of: BTreeMap<u64, Interval> = BTreeMap::new();
         for wait in waits.filter(|wait| wait.length_ns() >= WAIT_MIN_NS) {
@@ -60,7 +70,7 @@ impl Waits {
             before_ns += part.length_ns();
             (part, so_far)
         });
-        Self { union: union.collect(), longest: longest(&waits), waits }
+        Self { union: union.collect(), longest: longest(&waits), waits, contended }
     }
 
     #[must_use]
@@ -69,11 +79,23 @@ impl Waits {
     }
 
     /// How much of a wait the instrument's own ones explain: the time that they have in common, but no more
-    /// than [`STEPS`] times the longest of them.
+    /// than [`STEPS`] times the longest of them. While the processors were contended, [`STEPS`] times the
+    /// longest wait from a second before to a second after.
     #[must_use]
     pub fn explain_ns(&self, what: Interval) -> u64 {
         let common_ns = self.up_to(what.to_ns).saturating_sub(self.up_to(what.from_ns));
-        common_ns.min(self.longest_ns(what).saturating_mul(STEPS))
+        let seen_ns = common_ns.min(self.longest_ns(what).saturating_mul(STEPS));
+        let begun = self.contended.partition_point(|busy| busy.from_ns < what.to_ns);
+        let is_contended =
+            begun.checked_sub(1).is_some_and(|index| self.contended[index].to_ns > what.from_ns);
+        if !is_contended {
+            return seen_ns;
+        }
+        let near = Interval {
+            from_ns: what.from_ns.saturating_sub(NEAR_NS),
+            to_ns: what.to_ns.saturating_add(NEAR_NS),
+        };
+        seen_ns.max(self.longest_ns(near).saturating_mul(STEPS)).min(what.length_ns())
     }
 
     /// The longest wait that has time in common with another.
@@ -130,7 +152,7 @@ mod tests {
     #[test]
     fn a_wait_is_explained_by_what_was_seen_in_its_time() {
         let check = |waits: &[(u64, u64)], what, expected_ms| {
-            let waits = Waits::new(waits.iter().copied().map(interval));
+            let waits = Waits::new(waits.iter().copied().map(interval), Vec::new());
             assert_eq!(waits.explain_ns(interval(what)), expected_ms * MS);
         };
         check(&[], (0, 1_000), 0);
@@ -150,6 +172,22 @@ mod tests {
         check(&elsewhere, (100, 1_000), 5 * STEPS);
     }
 
+    /// Where threads queue for the processors, an echo that was asked a moment earlier tells for how long.
+    #[test]
+    fn contention_makes_the_neighbours_speak() {
+        let contended = vec![interval((1_000, 500))];
+        let waits = Waits::new([(1_100, 10), (3_000, 100)].into_iter().map(interval), contended);
+        for (what, expected_ms) in [
+            ((1_300, 90), 10 * STEPS),
+            ((1_300, 30), 30),
+            ((1_300, 900), 100 * STEPS),
+            ((1_600, 90), 0),
+            ((500, 500), 0),
+        ] {
+            assert_eq!(waits.explain_ns(interval(what)), expected_ms * MS, "{what:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn ranges_are_searched_rightly(
@@ -165,7 +203,7 @@ mod tests {
             let met: Vec<Interval> = waits.iter().copied().filter(|wait| cut(wait).length_ns() > 0).collect();
             let longest_ns = met.iter().map(Interval::length_ns).max().unwrap_or(0);
             let common_ns = intervals::measure_ns(&intervals::union(met.iter().map(cut).collect()));
-            let found = Waits::new(waits.into_iter());
+            let found = Waits::new(waits.into_iter(), Vec::new());
             prop_assert_eq!(found.longest_ns(what), longest_ns);
             prop_assert_eq!(found.explain_ns(what), common_ns.min(longest_ns * STEPS));
         }
