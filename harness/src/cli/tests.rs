@@ -119,7 +119,7 @@ fn plan_shows_what_would_happen() {
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight; 50/s to the control target
     seed         7
-    fingerprint  862ec78fab0ddb445d8e835d1d0b559177b2200ffe339cae3abdaa06a49d6bae
+    fingerprint  0e10405a3f2e5c2f5c9c734a8d4d86c16627a2e8db3386f4582793cea268f14c
 
     stream  connection  rate/s  arrival  planned  requests
     busy    16 reused      100  uniform     9000  list 6, info 2, buy 2, order 1

@@ -123,8 +123,8 @@ fn the_least_file_gets_named_defaults() {
     let plan = plan(LEAST);
     let json = |value: Result<String, serde_json::Error>| value.unwrap();
     insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{}}"#);
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @"");
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @"");
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @r#"{"duration_ns":10000000000,"warmup_ns":0,"timeout_ns":5000000000,"slow_ns":250000000,"in_flight_max":4096,"coalesce_ns":0,"stages":[],"control_rate":50.0,"streams":[{"name":"busy","client":"http1","connection":{"mode":"reused","connections":16},"pace":{"upload_ns":0,"download_ns":0},"rate":100.0,"arrival":"uniform","requests":[{"name":"list","weight":6,"op":{"op":"list"}},{"name":"info","weight":2,"op":{"op":"info"}},{"name":"buy","weight":2,"op":{"op":"buy"}},{"name":"order","weight":1,"op":{"op":"order"}}]}]}"#);
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @r#"[{"gate":"failed_max","limit":0},{"gate":"lateness_p99_us_max","limit":50000},{"gate":"unsent_max","limit":0},{"gate":"blind_ms_max","limit":1000.0}]"#);
 }
 
 /// What is in flight at most when a target stands still, and what the control costs, follow the rate.

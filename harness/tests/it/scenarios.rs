@@ -154,7 +154,7 @@ fn list_and_plan_of_the_repository() {
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
                  15625 in flight; 250/s to the control target
     seed         1
-    fingerprint  acb9bd68e791dd1d7e38cd2d6550d6f7a87d30a1e96bf3e3fa658d18d73a3f05
+    fingerprint  c1b6877e342fb97cf43225aad894c355f26dea6a6279bc4053926b88bdcbc530
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1

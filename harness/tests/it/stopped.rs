@@ -136,13 +136,19 @@ fn plan(duration_ms: u64, gates: Vec<Gate>) -> Plan {
         scenario: "stopped".to_owned(),
         description: String::new(),
         seed: 1,
-        target: TargetPlan::External(ExternalPlan { url, process_header: None, config_header: None }),
+        target: TargetPlan::External(ExternalPlan {
+            url,
+            tls: None,
+            process_header: None,
+            config_header: None,
+        }),
         load: LoadPlan {
             duration_ns: duration_ms * MS,
             warmup_ns: 0,
             timeout_ns: 30_000 * MS,
             slow_ns: 100 * MS,
             in_flight_max: 10_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 100.0,
             streams: vec![

@@ -34,6 +34,7 @@ use super::{
     schedule::Due,
     sender::STOP_GRACE_NS,
     target::Target,
+    whole,
     workload::{Requests, Workload},
     writer::Recorder,
 };
@@ -157,11 +158,11 @@ impl Clients {
         u32::try_from(self.handed.saturating_sub(ended)).unwrap_or(u32::MAX)
     }
 
-    /// Waits for the last answer. `Err`: why not every attempt has a record.
-    pub(super) fn finish(self) -> Result<Books, String> {
+    /// Waits for the last answer. A panic of the thread goes on in this one.
+    pub(super) fn finish(self) -> Books {
         let Self { due, thread, .. } = self;
         drop(due);
-        thread.join().map_err(|_| "the thread of the load's clients panicked".to_owned())
+        whole(thread.join())
     }
 }
 

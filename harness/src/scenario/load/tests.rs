@@ -87,7 +87,7 @@ fn faults_of_stages() {
 fn a_closed_loop_has_no_rate_and_no_lateness() {
     let plan = closed("", "").unwrap();
     assert_eq!((plan.load.streams[0].arrival, plan.load.streams[0].rate), (Arrival::Closed, 0.0));
-    assert_eq!(plan.gates, [Gate::FailedMax(0), Gate::UnsentMax(0)]);
+    assert_eq!(plan.gates, [Gate::FailedMax(0), Gate::UnsentMax(0), Gate::BlindMsMax(1_000.0)]);
     let mixed =
         format!("[[load.stream]]\nname = \"open\"\nconnection = \"new\"\narrival = \"poisson\"\nrate = 5");
     let plan = closed("", &mixed).unwrap();
