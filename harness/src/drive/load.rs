@@ -6,9 +6,10 @@
 //!   tried again.
 //! - What the generator cannot do (ports, descriptors, its own limits) is recorded as its own fault.
 //!
-//! Deliberately absent: closed loops.
+//! - A closed loop, where a stream asks for one, is sent by the same thread, and the report says what it hides.
 
 mod ahead;
+mod bunch;
 mod clients;
 mod connection;
 mod control;
@@ -21,6 +22,7 @@ mod response;
 mod schedule;
 mod sender;
 mod target;
+mod turns;
 mod wire;
 mod workload;
 mod writer;

@@ -1,5 +1,7 @@
 //! The load against scripted targets with known faults: what the client says is what the server did.
 
+mod arrivals;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,

@@ -52,6 +52,11 @@ impl Schedule {
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.next.peek().map(|Reverse((at_ns, _))| *at_ns)
     }
+
+    /// An attempt of a closed loop, which is due when it is sent.
+    pub(super) fn turn(&mut self, stream: u16, now_ns: u64) -> Due {
+        self.streams[usize::from(stream)].due(stream, now_ns)
+    }
 }
 
 impl Iterator for Schedule {
@@ -67,11 +72,17 @@ impl Iterator for Schedule {
                 PeekMut::pop(top);
             }
         }
+        Some(lane.due(stream, intended_ns))
+    }
+}
+
+impl Lane {
+    fn due(&mut self, stream: u16, intended_ns: u64) -> Due {
         // From 1, so that no attempt has the id 0.
-        lane.sequence += 1;
+        self.sequence += 1;
         let request =
-            u16::try_from(lane.picker.next()).expect("a stream must have fewer than 65,536 requests");
-        Some(Due { id: u64::from(stream) << SEQUENCE_BITS | lane.sequence, intended_ns, stream, request })
+            u16::try_from(self.picker.next()).expect("a stream must have fewer than 65,536 requests");
+        Due { id: u64::from(stream) << SEQUENCE_BITS | self.sequence, intended_ns, stream, request }
     }
 }
 

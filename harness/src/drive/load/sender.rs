@@ -17,6 +17,7 @@ pub(super) use ending::bought;
 use super::{
     Error, Places, Progress,
     ahead::Ahead,
+    bunch::Bunch,
     clients::Clients,
     connection::{Exchange, Failure, OpenConnection, Reading},
     lead::Lead,
@@ -25,6 +26,7 @@ use super::{
     pool::{Mark, Pool},
     schedule::{Due, Schedule},
     target::Use,
+    turns::Turns,
     workload::{Purchase, Requests, order_id},
     writer::Recorder,
 };
@@ -50,6 +52,8 @@ pub(super) struct Sender {
     schedule: Schedule,
     ahead: Ahead,
     paces: Paces,
+    turns: Turns,
+    bunch: Bunch,
     requests: Requests,
     places: Places,
     poller: Poller,
@@ -105,6 +109,8 @@ impl Sender {
             schedule: Schedule::new(&load, seed),
             ahead: Ahead::new(&load, seed),
             paces: Paces::default(),
+            turns: Turns::new(&load),
+            bunch: Bunch::new(load.coalesce_ns),
             pool: Pool::new(load.streams.len()),
             load,
             clock,
@@ -164,22 +170,32 @@ impl Sender {
     fn send_due(&mut self) -> Result<(), Errno> {
         for _ in 0..SENDS_MAX {
             let now_ns = self.clock.now_ns();
-            if self.stopped || self.schedule.next_ns().is_none_or(|next_ns| next_ns > now_ns) {
-                return Ok(());
-            }
+            let Some(due) = self.due(now_ns) else { return Ok(()) };
             if now_ns > self.load.duration_ns + self.load.timeout_ns {
+                self.give_up(due, Cause::Late);
                 while let Some(due) = self.schedule.next() {
                     self.give_up(due, Cause::Late);
                     self.recorder.tick_patiently();
                 }
-            } else if let Some(due) = self.schedule.next() {
-                self.send(due)?;
+            } else {
+                self.send(due, now_ns)?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, due: Due) -> Result<(), Errno> {
+    /// The attempt that is to be sent now. What has a schedule goes before a closed loop.
+    fn due(&mut self, now_ns: u64) -> Option<Due> {
+        if self.stopped {
+            return None;
+        }
+        match self.schedule.next_ns() {
+            Some(next_ns) if self.bunch.sends(next_ns, now_ns) => self.schedule.next(),
+            _ => self.turns.take(now_ns).map(|stream| self.schedule.turn(stream, now_ns)),
+        }
+    }
+
+    fn send(&mut self, due: Due, now_ns: u64) -> Result<(), Errno> {
         if let Some(cause) = self.full(due.stream) {
             self.give_up(due, cause);
             return Ok(());
@@ -189,7 +205,6 @@ impl Sender {
             self.counts.in_flight_max = self.counts.in_flight_max.max(self.in_flight());
             return Ok(());
         }
-        let now_ns = self.clock.now_ns();
         let attempt = attempt(due, now_ns);
         let pace = self.load.streams[usize::from(due.stream)].pace;
         let unopened = match self.find(due.stream, now_ns) {

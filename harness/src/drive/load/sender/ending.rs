@@ -22,10 +22,12 @@ impl Sender {
     /// early, by what the machine takes to wake up.
     pub(super) fn wake_ns(&self) -> Option<u64> {
         let next_ns = self.schedule.next_ns().filter(|_| !self.stopped);
-        let next_ns = next_ns.map(|next_ns| next_ns.saturating_sub(self.lead.ns()));
+        let lead_ns = if self.bunch.is_single() { self.lead.ns() } else { 0 };
+        let next_ns = next_ns.map(|next_ns| self.bunch.send_ns(next_ns).saturating_sub(lead_ns));
         let deadline_ns = self.deadlines.front().map(|deadline| deadline.at_ns);
         let ahead_ns = self.ahead.next_ns().filter(|_| !self.stopped);
-        let work_ns = [next_ns, deadline_ns, ahead_ns, self.paces.next_ns()].into_iter().flatten().min()?;
+        let work_ns = [next_ns, self.turns.next_ns(), deadline_ns, ahead_ns, self.paces.next_ns()];
+        let work_ns = work_ns.into_iter().flatten().min()?;
         Some(work_ns.min(self.recorder.flush_at_ns()))
     }
 
@@ -35,6 +37,7 @@ impl Sender {
             return;
         }
         self.stopped = true;
+        self.turns.stop();
         let cut_ns = self.clock.now_ns() + STOP_GRACE_NS;
         for deadline in &mut self.deadlines {
             deadline.at_ns = deadline.at_ns.min(cut_ns);
@@ -167,6 +170,7 @@ impl Sender {
         }
         self.counts.planned += 1;
         self.progress.ended(attempt.ok(), self.counts.in_flight);
+        self.turns.over(attempt.stream, attempt.ok(), attempt.ended_ns);
         if let Some(purchase) = purchase {
             self.recorder.buy(bought(&attempt, purchase, order));
         }
