@@ -30,7 +30,6 @@ fn a_closed_loop_sends_when_it_is_answered() {
         assert!(attempts.iter().all(|attempt| attempt.intended_ns == attempt.sent_ns));
         assert!(attempts.iter().all(|attempt| attempt.sent_ns < 300 * MS));
         if connection == REUSED {
-            assert_eq!(Counts::of(&seen.counts.connections), 4);
             one_at_a_time(attempts);
         }
     }
