@@ -1,5 +1,9 @@
 //! What the observations mean: a pure fold of the plan and the logs into figures.
 //!
+//! A [`Partial`] is what some of a run's attempts amount to. It takes an attempt at a time and keeps a few
+//! bytes of each, so that a log need not be held in memory; partials of the parts of a log, however it was
+//! parted, [`merge`](Partial::merge) into that of the whole.
+//!
 //! The same observations give the same figures, in whatever order the log holds them. Figures are kept
 //! exact (whole nanoseconds, whole counts); rounding is the report's business. What was not measured is
 //! `None`, never zero. Deliberately absent: clocks, files, and any opinion; that is the verdict's.
@@ -7,6 +11,7 @@
 pub mod attribution;
 pub mod availability;
 pub mod binomial;
+pub mod contract;
 pub mod control;
 pub mod counts;
 pub mod downtime;
@@ -17,29 +22,36 @@ pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod propagation;
+pub mod retry;
 pub mod select;
 pub mod sla;
+pub mod taxonomy;
 pub mod waits;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 
-use crate::observe::{EventOutcome, EventRecord, Observations};
+use std::convert::Infallible;
+
+use crate::observe::{Attempt, Background, EventOutcome, EventRecord, Observations};
 
 use attribution::Attribution;
 use availability::Availability;
+use contract::Windows;
 use control::Control;
 use counts::{Connections, Requests};
-use downtime::{Bounds, Downtime};
-use excuse::Excuse;
+use downtime::{Bounds, Downtime, Outages};
+use excuse::{Doubtful, Excuse};
 use intervals::Interval;
-use invariants::{Invariant, Orders};
+use invariants::{Invariant, Orders, Suspects};
 use latency::Latency;
 use load::Load;
 use machine::Machine;
-use propagation::Propagation;
-use select::Span;
+use propagation::{Propagation, Spreading};
+use retry::Retries;
+use select::{Reach, Span};
 use sla::Sla;
+use taxonomy::{Class, ClassFigures, Taxonomy};
 
 /// Every figure of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +65,8 @@ pub struct Analysis {
     /// `None` when the instrument explains nothing of what was slow.
     pub excuse: Option<Excuse>,
     pub requests: Requests,
+    /// The attempts that were not served, by what became of them.
+    pub classes: Vec<(Class, ClassFigures)>,
     pub connections: Connections,
     pub availability: Availability,
     pub downtime: Downtime,
@@ -84,39 +98,150 @@ pub struct Events {
 /// Analyses a run.
 #[must_use]
 pub fn analyze(observations: &Observations) -> Analysis {
-    let attribution = Attribution::new(&observations.events);
-    let (selection, span) = select::select(observations);
-    let downtime = downtime::measure(observations, selection, span, &attribution);
-    let requests = counts::requests(observations, &attribution, &downtime);
-    let (invariants, orders) = invariants::check(observations);
-    Analysis {
-        span,
-        load: load::measure(observations, &requests),
-        control: control::measure(observations),
-        machine: machine::measure(
-            &observations.machine,
-            Interval { from_ns: span.from_ns, to_ns: span.to_ns },
-        ),
-        excuse: excuse::measure(observations, span, &downtime),
-        connections: counts::connections(&observations.plan, &observations.connections),
-        availability: availability::measure(observations, &requests, &downtime, span),
-        sla: sla::measure(&observations.events, &downtime),
-        events: events(observations, &downtime),
-        latency: latency::measure(observations),
-        propagation: propagation::measure(observations),
-        orders,
-        invariants,
-        store_read: observations.environment.store_read,
-        requests,
-        downtime,
+    let attempts = observations.attempts.iter().copied().map(Ok);
+    let Ok(analysis) = analyze_log::<Infallible>(&observations.background, attempts);
+    analysis
+}
+
+/// Analyses a run whose attempts come one by one, as a log's reader gives them; about sixteen bytes of each
+/// are kept.
+///
+/// # Errors
+/// The first of the log's.
+pub fn analyze_log<E>(
+    background: &Background,
+    attempts: impl IntoIterator<Item = Result<Attempt, E>>,
+) -> Result<Analysis, E> {
+    let mut partial = Partial::new(background);
+    for attempt in attempts {
+        partial.add(&attempt?);
+    }
+    Ok(partial.finish())
+}
+
+/// What some of a run's attempts amount to, before it is set against the whole.
+#[derive(Debug)]
+pub struct Partial<'a> {
+    background: &'a Background,
+    reach: Reach,
+    load: load::Partial,
+    requests: Requests,
+    taxonomy: Taxonomy<'a>,
+    outages: Outages,
+    retries: Retries,
+    windows: Windows,
+    latency: latency::Partial,
+    doubtful: Doubtful,
+    spreading: Spreading,
+    suspects: Suspects,
+}
+
+impl<'a> Partial<'a> {
+    /// No attempts yet.
+    #[must_use]
+    pub fn new(background: &'a Background) -> Self {
+        let load = &background.plan.load;
+        Self {
+            background,
+            reach: Reach::new(load),
+            load: load::Partial::default(),
+            requests: Requests::new(load),
+            taxonomy: Taxonomy::new(background),
+            outages: Outages::new(load),
+            retries: Retries::default(),
+            windows: Windows::new(load),
+            latency: latency::Partial::new(background),
+            doubtful: Doubtful::default(),
+            spreading: Spreading::new(&background.events),
+            suspects: Suspects::new(background),
+        }
+    }
+
+    /// Takes one more attempt.
+    pub fn add(&mut self, attempt: &Attempt) {
+        let plan = &self.background.plan;
+        self.requests.add(attempt, &plan.load);
+        self.spreading.add(attempt);
+        self.suspects.add(attempt);
+        self.load.add(attempt, &plan.load);
+        self.doubtful.add(attempt, &plan.load);
+        if !attempt.ok() && attempt.intended_ns >= plan.load.warmup_ns {
+            self.taxonomy.add(attempt);
+        }
+        if select::was_sent(attempt) {
+            self.retries.witness(attempt);
+        }
+        if !select::counts(attempt, plan.load.warmup_ns) {
+            return;
+        }
+        self.reach.add(attempt);
+        self.outages.add(attempt, plan.load.slow_ns);
+        self.windows.add(attempt);
+        self.latency.add(attempt);
+        if retry::is_permitted(plan, attempt) {
+            self.retries.add(attempt);
+        }
+    }
+
+    /// What the attempts of both amount to; both must have the same background. The order is of no account.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.reach.merge(&other.reach);
+        self.load.merge(&other.load);
+        self.requests.merge(other.requests);
+        self.taxonomy.merge(other.taxonomy);
+        self.outages.merge(other.outages);
+        self.retries.merge(other.retries);
+        self.windows.merge(&other.windows);
+        self.latency.merge(&other.latency);
+        self.doubtful.merge(other.doubtful);
+        self.spreading.merge(&other.spreading);
+        self.suspects.merge(other.suspects);
+        self
+    }
+
+    /// The figures of a run that had these attempts and no other.
+    #[must_use]
+    pub fn finish(self) -> Analysis {
+        let Self { background, mut requests, .. } = self;
+        let attribution = Attribution::new(&background.events);
+        let span = self.reach.span(&background.plan.load, background.instrument.interrupted);
+        let rescued = self.retries.rescued();
+        let look = self.doubtful.look(background);
+        let excused_ns = look.as_ref().and_then(|look| look.hard_upper_ns(background, &self.outages, span));
+        let (downtime, attributed) = downtime::measure(background, self.outages, span, &attribution);
+        requests.attribute(attributed.failed, attributed.unattributed);
+        let (invariants, orders) = invariants::check(background, &self.suspects);
+        Analysis {
+            span,
+            load: self.load.finish(background, &requests),
+            control: control::measure(background),
+            machine: machine::measure(
+                &background.machine,
+                Interval { from_ns: span.from_ns, to_ns: span.to_ns },
+            ),
+            excuse: look.and_then(|look| look.finish(background, &downtime, excused_ns)),
+            classes: self.taxonomy.finish(),
+            connections: counts::connections(&background.plan, &background.connections),
+            availability: availability::measure(&background.events, &requests, &downtime, span, rescued),
+            sla: sla::measure(&background.events, &downtime, &requests, &self.windows, span),
+            events: events(background, &downtime),
+            latency: self.latency.finish(),
+            propagation: self.spreading.finish(),
+            orders,
+            invariants,
+            store_read: background.environment.store_read,
+            requests,
+            downtime,
+        }
     }
 }
 
-fn events(observations: &Observations, downtime: &Downtime) -> Events {
-    let events = &observations.events;
+fn events(background: &Background, downtime: &Downtime) -> Events {
+    let events = &background.events;
     let count =
         |wanted: &dyn Fn(&EventRecord) -> bool| events.iter().filter(|event| wanted(event)).count() as u64;
-    let (planned, ran) = (observations.plan.events.len() as u64, events.len() as u64);
+    let (planned, ran) = (background.plan.events.len() as u64, events.len() as u64);
     Events {
         planned,
         ran,

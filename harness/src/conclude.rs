@@ -4,9 +4,9 @@
 //! is written, and no clock or environment is read: the folder alone decides.
 
 use crate::{
-    analyze::{Analysis, analyze},
+    analyze::{Analysis, analyze_log},
     compare::Sample,
-    observe::{Error, Observations, RunDir},
+    observe::{Background, Error, RunDir},
     report::{self, Report},
     verdict::{Verdict, judge},
 };
@@ -17,28 +17,31 @@ pub const REPORT_FILE: &str = "report.json";
 /// Everything that follows from a run's folder.
 #[derive(Debug)]
 pub struct Conclusion {
-    pub observations: Observations,
+    pub background: Background,
     pub analysis: Analysis,
     pub verdict: Verdict,
     pub report: Report,
 }
 
-/// Reads, analyses, judges and reports.
+/// Reads, analyses, judges and reports. The attempts are read one by one and never held together.
 ///
 /// # Errors
 /// When the folder cannot be read: see [`RunDir::load`].
 pub fn conclude(folder: &RunDir) -> Result<Conclusion, Error> {
-    let observations = folder.load()?;
-    let analysis = analyze(&observations);
-    let verdict = judge(&observations.plan, &analysis);
-    let report = report::build(&observations, &analysis, &verdict);
-    Ok(Conclusion { observations, analysis, verdict, report })
+    let background = folder.load_background()?;
+    let analysis = analyze_log(&background, folder.read_attempts()?)?;
+    let verdict = judge(&background.plan, &analysis);
+    let report = report::build(&background, &analysis, &verdict);
+    Ok(Conclusion { background, analysis, verdict, report })
 }
 
 impl Conclusion {
-    /// What the run gives to a comparison, under the name of its folder.
-    #[must_use]
-    pub fn sample(&self, name: String) -> Sample {
-        Sample::new(name, &self.observations, &self.analysis, &self.verdict)
+    /// What the run gives to a comparison, under a name. The attempts are looked at once more, and held for
+    /// that time.
+    ///
+    /// # Errors
+    /// When the folder cannot be read: see [`RunDir::load`].
+    pub fn sample(&self, name: String, folder: &RunDir) -> Result<Sample, Error> {
+        Ok(Sample::new(name, &folder.load()?, &self.analysis, &self.verdict))
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use json::{JsonLines, JsonLinesWriter, word};
 pub use machine::MachineSample;
-pub use run_dir::{Observations, RunDir};
+pub use run_dir::{Background, Observations, RunDir};
 
 /// What can go wrong while a run's folder is written or read.
 #[derive(Debug, thiserror::Error)]

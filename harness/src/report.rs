@@ -15,10 +15,10 @@ pub mod terminal;
 
 pub use build::build;
 pub use model::{
-    Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Control, Daily,
-    Downtime, Environment, Event, FailureBound, FailureBounds, GateEntry, Invariant, InvariantWord, Latency,
-    LatencyGroup, Load, Machine, Orders, OutcomeWord, Propagation, Quantiles, Report, Requests, Run,
-    ServedWithin, Sla, Stream, Target, VerdictSection, Window,
+    Alert, Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Control,
+    Daily, Definition, Downtime, Environment, Event, FailureBound, FailureBounds, FailureClass, GateEntry,
+    Invariant, InvariantWord, Latency, LatencyGroup, Load, Machine, Orders, OutcomeWord, Propagation,
+    Quantiles, Report, Requests, Run, ServedWithin, Sla, Spread, Stream, Target, VerdictSection, Window,
 };
 
 /// Version of `report.json`. It rises when a field goes or changes its meaning; new fields may come.

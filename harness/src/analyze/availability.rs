@@ -1,15 +1,7 @@
 //! Availability by several definitions side by side: they differ by orders of magnitude.
 
-use super::{
-    binomial,
-    counts::Requests,
-    downtime::Downtime,
-    select::{self, Span},
-};
-use crate::{
-    observe::{Attempt, Cause, EventRecord, Observations, Phase},
-    plan::{Op, Plan},
-};
+use super::{binomial, counts::Requests, downtime::Downtime, select::Span};
+use crate::observe::EventRecord;
 
 /// Availability of the target in the measured time. Fractions are kept as their two whole numbers, so
 /// that nothing is rounded before the report is.
@@ -17,9 +9,12 @@ use crate::{
 pub struct Availability {
     /// Attempts answered as asked for, of all.
     pub by_request: Fraction,
-    /// Nanoseconds outside the upper bounds of all hard windows, of the measured time.
+    /// Nanoseconds outside the upper bounds of all hard windows, of the time in which attempts were sent:
+    /// what the last ones waited for after that would only lengthen the time.
     pub by_time: Fraction,
-    /// As `by_request`, with the retries that HTTP permits, see [`after_safe_retry`].
+    /// The same with the lower bounds: no truth is better.
+    pub by_time_at_best: Fraction,
+    /// As `by_request`, with one retry where HTTP permits it, see [`super::retry`].
     pub after_safe_retry: Fraction,
     pub per_request: Trials,
     pub per_event: Trials,
@@ -62,24 +57,23 @@ impl Trials {
 /// requests around a single swap say little about the next one.
 #[must_use]
 pub fn measure(
-    observations: &Observations,
+    events: &[EventRecord],
     requests: &Requests,
     downtime: &Downtime,
     span: Span,
+    rescued: u64,
 ) -> Availability {
     let Requests { all, by_event, .. } = requests;
-    let rescued = after_safe_retry(&observations.plan, &observations.attempts);
-    let up_ns = span.length_ns().saturating_sub(downtime.hard.upper_ns);
     // Time in which nothing was asked is not uptime.
-    let measured_ns = if all.total == 0 { 0 } else { span.length_ns() };
-    let trials = trials(&observations.events);
-    let bad = trials.iter().filter(|&&index| {
-        let event = &observations.events[index];
-        by_event[index] > 0 || !event.as_expected
-    });
+    let measured_ns = if all.total == 0 { 0 } else { span.sending_ns() };
+    let up = |down_ns: u64| Fraction { part: measured_ns.saturating_sub(down_ns), whole: measured_ns };
+    let down_ns = downtime.hard_upper_until(span.sending_to_ns);
+    let trials = trials(events);
+    let bad = trials.iter().filter(|&&index| by_event[index] > 0 || !events[index].as_expected);
     Availability {
         by_request: Fraction { part: all.ok(), whole: all.total },
-        by_time: Fraction { part: up_ns.min(measured_ns), whole: measured_ns },
+        by_time: up(down_ns),
+        by_time_at_best: up(downtime.hard.lower_ns.min(down_ns)),
         after_safe_retry: Fraction { part: all.ok() + rescued, whole: all.total },
         per_request: Trials::new(all.failed, all.total),
         per_event: Trials::new(bad.count() as u64, trials.len() as u64),
@@ -94,76 +88,6 @@ pub fn trials(events: &[EventRecord]) -> Vec<usize> {
     };
     let upgrades = of_kind(&|event| event.kind == "upgrade");
     if upgrades.is_empty() { of_kind(&|_| true) } else { upgrades }
-}
-
-/// How many failed attempts one immediate retry would have saved.
-///
-/// A retry is permitted where HTTP lets a client repeat a request by itself: the request was never
-/// written (no connection could be made), or its method is idempotent and a connection that had served
-/// before closed without a byte of the answer (RFC 9110, 9.2.2; RFC 9112, 9.3.1). A buying request is
-/// neither. A timeout is not repeated: nothing says that the first one is over.
-///
-/// Whether the retry would have been served is read from the log, not assumed: it meets the fate of the
-/// next attempt that was sent on a fresh connection, in any stream (of the next one at all, when the whole
-/// log has no fresh one; without a next one it fails). So nobody is rescued in the middle of an outage.
-fn after_safe_retry(plan: &Plan, attempts: &[Attempt]) -> u64 {
-    let warmup_ns = plan.load.warmup_ns;
-    let permitted = |attempt: &&Attempt| select::counts(attempt, warmup_ns) && may_retry(plan, attempt);
-    let mut ended: Vec<u64> = attempts.iter().filter(permitted).map(|attempt| attempt.ended_ns).collect();
-    if ended.is_empty() {
-        return 0;
-    }
-    ended.sort_unstable();
-    let witnesses = |fresh: bool| -> Vec<u32> {
-        (0_u32..)
-            .zip(attempts)
-            .filter(|(_, attempt)| select::was_sent(attempt) && (!fresh || !attempt.reused()))
-            .map(|(index, _)| index)
-            .collect()
-    };
-    let mut by_sent = witnesses(true);
-    if by_sent.is_empty() {
-        by_sent = witnesses(false);
-    }
-    // Of several sent in the same nanosecond a failed one comes first: the doubt counts against us.
-    by_sent.sort_unstable_by_key(|&index| {
-        let attempt = &attempts[index as usize];
-        (attempt.sent_ns, attempt.ok())
-    });
-    let mut next = by_sent.into_iter().map(|index| &attempts[index as usize]).peekable();
-    let mut rescued = 0;
-    for ended_ns in ended {
-        while next.next_if(|witness| witness.sent_ns < ended_ns).is_some() {}
-        rescued += u64::from(next.peek().is_some_and(|witness| witness.ok()));
-    }
-    rescued
-}
-
-/// Whether HTTP permits a client to repeat a failed attempt by itself.
-fn may_retry(plan: &Plan, attempt: &Attempt) -> bool {
-    match attempt.phase {
-        Phase::Resolve | Phase::Connect | Phase::Tls => true,
-        Phase::Write | Phase::Wait => {
-            attempt.reused()
-                && attempt.first_byte_ns == 0
-                && matches!(attempt.cause, Cause::Reset | Cause::Eof)
-                && is_idempotent(plan, attempt)
-        }
-        Phase::Done | Phase::Send | Phase::Body | Phase::Validate => false,
-    }
-}
-
-/// The idempotent methods are those of RFC 9110, 9.2.2.
-fn is_idempotent(plan: &Plan, attempt: &Attempt) -> bool {
-    let stream = plan.load.streams.get(usize::from(attempt.stream));
-    let request = stream.and_then(|stream| stream.requests.get(usize::from(attempt.request)));
-    match request.map(|request| &request.op) {
-        Some(Op::List | Op::Info | Op::Long | Op::Order) => true,
-        Some(Op::Http { method, .. }) => {
-            matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
-        }
-        Some(Op::Buy) | None => false,
-    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,30 @@ mod tests {
         assert_eq!(upper_bound_95(0, 0), None);
     }
 
+    /// The one-sided 95 % limits of the published tables for 10 and 20 trials (W. H. Beyer, "CRC Handbook of
+    /// Tables for Probability and Statistics", 1968), which give three decimals.
+    #[test]
+    fn published_tables() {
+        const TEN: [f64; 10] = [0.259, 0.394, 0.507, 0.607, 0.696, 0.778, 0.850, 0.913, 0.963, 0.995];
+        const TWENTY: [f64; 6] = [0.139, 0.216, 0.283, 0.344, 0.401, 0.456];
+        for (trials, table) in [(10, TEN.as_slice()), (20, TWENTY.as_slice())] {
+            for (failed, expected) in (0..).zip(table) {
+                let actual = upper_bound_95(failed, trials).expect("there are trials");
+                assert!((actual - expected).abs() < 5.1e-4, "{failed}/{trials}: {actual}, not {expected}");
+            }
+        }
+    }
+
+    /// With many trials and few failures the limits are those of the Poisson distribution, divided by the
+    /// number of trials: 2.996, 4.744, 6.296, 7.754 and 9.154 for 0 to 4.
+    #[test]
+    fn poisson_limits() {
+        for (failed, limit) in (0..).zip([2.996, 4.744, 6.296, 7.754, 9.154]) {
+            let scaled = upper_bound_95(failed, 10_000_000).expect("there are trials") * 1e7;
+            assert!((scaled - limit).abs() < 6e-4, "{failed}: {scaled}, not {limit}");
+        }
+    }
+
     /// Far from zero the bound must agree with the normal approximation.
     #[test]
     fn many_trials_agree_with_the_normal_distribution() {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    attribution::Attribution,
-    counts,
-    downtime::{self, Bounds},
+    Analysis, Partial,
+    downtime::Bounds,
     intervals::Interval,
-    latency::{self, Quantiles, Times},
+    latency::Quantiles,
     machine::{self, Machine},
-    select,
 };
-use crate::observe::{Cause, Instrument, Observations};
+use crate::{
+    observe::{Background, Cause, Instrument},
+    plan::StreamPlan,
+};
 
 /// The control target's figures, after the warm-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,25 +39,18 @@ impl Control {
 
 /// Measures the control; `None` when the plan has none.
 #[must_use]
-pub fn measure(observations: &Observations) -> Option<Control> {
-    let streams = observations.plan.load.control_streams();
+pub fn measure(background: &Background) -> Option<Control> {
+    let streams = background.plan.load.control_streams();
     if streams.is_empty() {
         return None;
     }
-    let alone = alone(observations);
-    let load = &alone.plan.load;
-    let attribution = Attribution::new(&[]);
-    let (selection, span) = select::select(&alone);
-    let downtime = downtime::measure(&alone, selection, span, &attribution);
-    let requests = counts::requests(&alone, &attribution, &downtime);
-    let mut lateness = Times::default();
+    let alone = alone(background, streams);
+    let mut partial = Partial::new(&alone);
     let mut lost_by_class: BTreeMap<Cause, u64> = BTreeMap::new();
     let mut lost_in: Option<Interval> = None;
-    for attempt in alone.attempts.iter().filter(|attempt| attempt.intended_ns >= load.warmup_ns) {
-        if select::was_sent(attempt) {
-            lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
-        }
-        if !attempt.ok() {
+    for attempt in &background.control {
+        partial.add(attempt);
+        if attempt.intended_ns >= alone.plan.load.warmup_ns && !attempt.ok() {
             *lost_by_class.entry(attempt.cause).or_default() += 1;
             let when = lost_in.unwrap_or(Interval { from_ns: u64::MAX, to_ns: 0 });
             lost_in = Some(Interval {
@@ -65,29 +59,30 @@ pub fn measure(observations: &Observations) -> Option<Control> {
             });
         }
     }
+    let Analysis { requests, load, latency, downtime, .. } = partial.finish();
     Some(Control {
         attempts: requests.all.total,
         lost_by_class,
-        lost_when: lost_in.map(|when| (when, machine::measure(&observations.machine, when))),
-        lateness: lateness.quantiles(),
-        latency: latency::measure(&alone).all.intended,
+        lost_when: lost_in.map(|when| (when, machine::measure(&background.machine, when))),
+        lateness: load.lateness,
+        latency: latency.all.intended,
         hard: downtime.hard,
         brownout_ns: downtime.brownout_ns,
         min_detectable_ns: downtime.min_detectable_ns,
     })
 }
 
-/// The control as if it were the target of a run of its own.
-fn alone(observations: &Observations) -> Observations {
-    let mut plan = observations.plan.clone();
-    plan.load.streams = plan.load.control_streams();
+/// The background of the control as if it were the target of a run of its own, which has no control.
+fn alone(background: &Background, streams: Vec<StreamPlan>) -> Background {
+    let mut plan = background.plan.clone();
+    plan.load.streams = streams;
+    plan.load.control_rate = 0.0;
     plan.events.clear();
     plan.gates.clear();
-    Observations {
+    Background {
         plan,
-        environment: observations.environment.clone(),
-        instrument: Instrument { interrupted: observations.instrument.interrupted, ..Instrument::default() },
-        attempts: observations.control.clone(),
+        environment: background.environment.clone(),
+        instrument: Instrument { interrupted: background.instrument.interrupted, ..Instrument::default() },
         control: Vec::new(),
         machine: Vec::new(),
         connections: Vec::new(),

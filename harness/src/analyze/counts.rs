@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{attribution::Attribution, downtime::Downtime, intervals::Interval, select};
+use super::select;
 use crate::{
-    observe::{Attempt, Blame, Cause, ClosedBy, Connection, Observations, Phase},
-    plan::{Client, Plan},
+    observe::{Attempt, Blame, Cause, ClosedBy, Connection, Phase},
+    plan::{Client, LoadPlan, Plan},
 };
 
 /// What became of the attempts. Those of the warm-up and those that the harness itself could not send are
@@ -35,7 +35,8 @@ pub struct Requests {
     pub warmup: Tally,
     /// Failed attempts that no event explains.
     pub unattributed: u64,
-    /// Failed attempts of each event, in the order of the observations.
+    /// Failed attempts of each event, in the order of the observations: those of the time that the event
+    /// answers for, and of an outage that began in it.
     pub by_event: Vec<u64>,
     /// Not sent, by cause; warm-up included.
     pub unsent: BTreeMap<Cause, u64>,
@@ -63,47 +64,70 @@ impl Tally {
         self.total - self.failed
     }
 
-    fn add(&mut self, attempt: &Attempt) {
+    pub(super) fn add(&mut self, attempt: &Attempt) {
         self.total += 1;
         self.failed += u64::from(!attempt.ok());
     }
-}
 
-/// Counts the attempts of a run. A failed one belongs to the event that answers for its time, else to the
-/// event of the hard window that it lies in: an outage belongs to its cause to the end.
-#[must_use]
-pub fn requests(observations: &Observations, attribution: &Attribution, downtime: &Downtime) -> Requests {
-    let load = &observations.plan.load;
-    let mut requests = Requests {
-        by_stream: vec![StreamRequests::default(); load.streams.len()],
-        by_event: vec![0; observations.events.len()],
-        ..Requests::default()
-    };
-    for attempt in &observations.attempts {
-        requests.sent += u64::from(attempt.phase != Phase::Send);
-        if !select::was_sent(attempt) {
-            *requests.unsent.entry(attempt.cause).or_default() += 1;
-            continue;
-        }
-        if attempt.intended_ns < load.warmup_ns {
-            requests.warmup.add(attempt);
-        } else {
-            let stream = load.streams.get(usize::from(attempt.stream));
-            requests.add(attempt, stream.is_some_and(|stream| stream.client == Client::Reqwest));
-            if !attempt.ok() {
-                let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
-                match attribution.event(when).or_else(|| downtime.event_of(when)) {
-                    Some(event) => requests.by_event[event] += 1,
-                    None => requests.unattributed += 1,
-                }
-            }
-        }
+    pub(super) fn merge(&mut self, other: Self) {
+        self.total += other.total;
+        self.failed += other.failed;
     }
-    requests
 }
 
 impl Requests {
-    fn add(&mut self, attempt: &Attempt, through_library: bool) {
+    #[must_use]
+    pub fn new(load: &LoadPlan) -> Self {
+        Self { by_stream: vec![StreamRequests::default(); load.streams.len()], ..Self::default() }
+    }
+
+    /// Takes one more attempt.
+    pub fn add(&mut self, attempt: &Attempt, load: &LoadPlan) {
+        self.sent += u64::from(attempt.phase != Phase::Send);
+        if !select::was_sent(attempt) {
+            *self.unsent.entry(attempt.cause).or_default() += 1;
+        } else if attempt.intended_ns < load.warmup_ns {
+            self.warmup.add(attempt);
+        } else {
+            let stream = load.streams.get(usize::from(attempt.stream));
+            self.count(attempt, stream.is_some_and(|stream| stream.client == Client::Reqwest));
+        }
+    }
+
+    /// Adds the attempts of another part of the same run.
+    pub fn merge(&mut self, other: Self) {
+        for (own, other) in [
+            (&mut self.all, other.all),
+            (&mut self.new, other.new),
+            (&mut self.reused, other.reused),
+            (&mut self.library, other.library),
+            (&mut self.warmup, other.warmup),
+        ] {
+            own.merge(other);
+        }
+        add_up(&mut self.by_class, other.by_class);
+        add_up(&mut self.by_phase, other.by_phase);
+        add_up(&mut self.by_status, other.by_status);
+        add_up(&mut self.by_blame, other.by_blame);
+        add_up(&mut self.unsent, other.unsent);
+        for (process, tally) in other.by_process {
+            self.by_process.entry(process).or_default().merge(tally);
+        }
+        let streams = self.by_stream.len().max(other.by_stream.len());
+        self.by_stream.resize(streams, StreamRequests::default());
+        for (own, other) in self.by_stream.iter_mut().zip(other.by_stream) {
+            own.all.merge(other.all);
+            add_up(&mut own.by_class, other.by_class);
+        }
+        self.sent += other.sent;
+    }
+
+    /// Says which events the failed attempts belong to.
+    pub(super) fn attribute(&mut self, by_event: Vec<u64>, unattributed: u64) {
+        (self.by_event, self.unattributed) = (by_event, unattributed);
+    }
+
+    fn count(&mut self, attempt: &Attempt, through_library: bool) {
         self.all.add(attempt);
         let by_connection = match (through_library, attempt.reused()) {
             (true, _) => &mut self.library,
@@ -129,6 +153,13 @@ impl Requests {
         if attempt.cause == Cause::BadStatus {
             *self.by_status.entry(attempt.status).or_default() += 1;
         }
+    }
+}
+
+/// Adds counts to others of the same keys.
+fn add_up<K: Ord>(own: &mut BTreeMap<K, u64>, other: BTreeMap<K, u64>) {
+    for (key, count) in other {
+        *own.entry(key).or_default() += count;
     }
 }
 

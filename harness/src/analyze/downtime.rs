@@ -32,6 +32,7 @@
 //! it, kept its client waiting from the intended time to the end. The union of these is the brownout time;
 //! it may overlap hard windows. The longest single wait is the window's lower bound.
 
+mod attributed;
 mod brownout;
 mod detect;
 mod hard;
@@ -40,11 +41,13 @@ use crate::{
     analyze::{
         attribution::Attribution,
         intervals::{self, Interval},
-        select::{Selection, Span},
+        select::Span,
     },
-    observe::Observations,
-    plan::lowest_share,
+    observe::{Attempt, Background},
+    plan::{Arrival, LoadPlan, lowest_share},
 };
+
+pub use attributed::Attributed;
 
 pub use detect::DETECTION;
 pub use hard::RECOVERED_AFTER;
@@ -57,15 +60,88 @@ pub struct Downtime {
     /// Over all streams: the time in which at least one attempt waited longer than the limit.
     pub brownout_ns: u64,
     /// The shortest outage of all streams at once that the load would have met, see [`DETECTION`];
-    /// `None` when nothing was sent.
+    /// `None` when nothing was sent but by closed loops.
     pub min_detectable_ns: Option<u64>,
     /// Over all streams, in order of time, hard ones first.
     pub windows: Vec<Window>,
+    /// For each event the upper bounds of all hard windows with a failure in its time, in the order of the
+    /// observations. A window that several events may have caused belongs to the first of them and is
+    /// possible for each.
+    pub possible_ns: Vec<u64>,
     /// In the order of the plan's streams.
     pub streams: Vec<StreamDowntime>,
 }
 
+/// What the windows are made of: some of a run's counted attempts, by stream and by what became of them.
+#[derive(Debug, Clone, Default)]
+pub struct Outages {
+    /// In the order of the plan's streams; a stream that only the log knows is appended.
+    streams: Vec<StreamOutages>,
+}
+
+/// Sixteen bytes for each attempt.
+#[derive(Debug, Clone, Default)]
+struct StreamOutages {
+    /// From the sending to the end.
+    good: Vec<Interval>,
+    /// From the sending to the end.
+    bad: Vec<Interval>,
+    /// From the intended time to the end of those, good or bad, that took longer than the plan's `slow_ns`.
+    late: Vec<Interval>,
+}
+
+impl Outages {
+    #[must_use]
+    pub fn new(load: &LoadPlan) -> Self {
+        Self { streams: vec![StreamOutages::default(); load.streams.len()] }
+    }
+
+    /// Takes a counted attempt.
+    pub fn add(&mut self, attempt: &Attempt, slow_ns: u64) {
+        let number = usize::from(attempt.stream);
+        if number >= self.streams.len() {
+            self.streams.resize_with(number + 1, StreamOutages::default);
+        }
+        let stream = &mut self.streams[number];
+        let kind = if attempt.ok() { &mut stream.good } else { &mut stream.bad };
+        kind.push(Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns });
+        if attempt.ended_ns.saturating_sub(attempt.intended_ns) > slow_ns {
+            stream.late.push(Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns });
+        }
+    }
+
+    /// These without some of the failed ones, given by their stream, sending and end.
+    #[must_use]
+    pub fn without(&self, mut failed: Vec<(u16, Interval)>) -> Self {
+        failed.sort_unstable();
+        let mut left = self.clone();
+        for (number, stream) in (0_u16..).zip(&mut left.streams) {
+            stream.bad.sort_unstable();
+            let mut gone = failed.iter().filter(|(of, _)| *of == number).peekable();
+            stream.bad.retain(|bad| gone.next_if(|(_, when)| when == bad).is_none());
+        }
+        left
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        let streams = self.streams.len().max(other.streams.len());
+        self.streams.resize_with(streams, StreamOutages::default);
+        for (own, other) in self.streams.iter_mut().zip(other.streams) {
+            own.good.extend(other.good);
+            own.bad.extend(other.bad);
+            own.late.extend(other.late);
+        }
+    }
+}
+
 impl Downtime {
+    /// The upper bound of hard downtime before a time.
+    #[must_use]
+    pub fn hard_upper_until(&self, to_ns: u64) -> u64 {
+        let hard = self.windows.iter().filter(|window| window.kind == WindowKind::Hard);
+        hard.map(|window| window.interval.to_ns.min(to_ns).saturating_sub(window.interval.from_ns)).sum()
+    }
+
     /// Index of the event that answers for the last hard window that `what` meets.
     #[must_use]
     pub fn event_of(&self, what: Interval) -> Option<usize> {
@@ -145,44 +221,53 @@ pub enum WindowKind {
     Brownout,
 }
 
-/// Finds the windows of each stream and of all together.
+/// Finds the windows of each stream and of all together, and the events that failures belong to.
 #[must_use]
 pub fn measure(
-    observations: &Observations,
-    selection: Selection,
+    background: &Background,
+    outages: Outages,
     span: Span,
     attribution: &Attribution,
-) -> Downtime {
-    let attempts = &observations.attempts;
+) -> (Downtime, Attributed) {
     // An outage may come when the stages are at their lowest.
-    let lowest_share = lowest_share(&observations.plan.load.stages, span.from_ns, span.sending_to_ns);
-    let mut streams = Vec::with_capacity(selection.streams.len());
+    let lowest_share = lowest_share(&background.plan.load.stages, span.from_ns, span.sending_to_ns);
+    let mut streams = Vec::with_capacity(outages.streams.len());
     let mut cores = Vec::new();
     let mut probes = Vec::new();
-    for (number, stream) in (0_u16..).zip(selection.streams) {
-        let arrival = observations.plan.load.streams.get(usize::from(number)).map(|plan| plan.arrival);
-        let probe = (span.rate(stream.sent) * lowest_share, arrival);
-        let late = brownout::measure(attempts, stream.late, number, attribution);
-        let hard = hard::measure(attempts, stream.good, stream.bad, Place { number, span, attribution });
+    let mut failed = Vec::new();
+    for (number, StreamOutages { good, mut bad, late }) in (0_u16..).zip(outages.streams) {
+        let arrival = background.plan.load.streams.get(usize::from(number)).map(|plan| plan.arrival);
+        // Whether a closed loop sends at all in an outage depends on the outage.
+        let probe = (arrival != Some(Arrival::Closed) && !(good.is_empty() && bad.is_empty()))
+            .then(|| (span.rate(good.len()) * lowest_share, arrival));
+        let late = brownout::measure(late, number, attribution);
+        let hard = hard::measure(good, &mut bad, Place { number, span, attribution });
         streams.push(StreamDowntime {
             hard: total(&hard.windows),
             brownout_ns: total(&late).upper_ns,
-            min_detectable_ns: detect::min_detectable_ns(&[probe]),
+            min_detectable_ns: probe.map(|probe| detect::min_detectable_ns(&[probe], span)),
             windows: hard.windows.into_iter().chain(late).collect(),
         });
         cores.extend(hard.cores);
-        probes.push(probe);
+        probes.extend(probe);
+        failed.push(bad);
     }
     let cores = intervals::union(cores);
     let of_kind = |kind| over_streams(&streams, kind, &cores);
     let (hard, late) = (of_kind(WindowKind::Hard), of_kind(WindowKind::Brownout));
-    Downtime {
+    let mut attributed = Attributed::new(background.events.len());
+    for failed in failed {
+        attributed.add(&failed, &hard, attribution);
+    }
+    let downtime = Downtime {
         hard: total(&hard),
         brownout_ns: total(&late).upper_ns,
-        min_detectable_ns: detect::min_detectable_ns(&probes),
+        min_detectable_ns: (!probes.is_empty()).then(|| detect::min_detectable_ns(&probes, span)),
+        possible_ns: attributed.possible_ns(&hard),
         windows: hard.into_iter().chain(late).collect(),
         streams,
-    }
+    };
+    (downtime, attributed)
 }
 
 /// The windows of one kind over all streams: those that overlap are one.

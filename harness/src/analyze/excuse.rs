@@ -10,16 +10,16 @@
 
 use super::{
     attribution::Attribution,
-    downtime::{self, Downtime},
+    downtime::{self, Downtime, Outages},
     intervals::{self, Interval},
     latency::Times,
     machine::{self, Machine},
     select::{self, Span},
-    waits::{WAIT_MIN_NS, Waits},
+    waits::{self, LongestOf, WAIT_MIN_NS, Waits},
 };
 use crate::{
-    observe::{Attempt, Cause, Observations},
-    plan::Gate,
+    observe::{Attempt, Background, Cause},
+    plan::{Gate, LoadPlan},
 };
 
 /// What would have been measured without the instrument's own waits.
@@ -38,77 +38,158 @@ pub struct Excuse {
     pub machine: Option<Machine>,
 }
 
-/// Looks at all attempts again; `None` when nothing was slow, or the instrument explains no part of it.
-#[must_use]
-pub fn measure(observations: &Observations, span: Span, downtime: &Downtime) -> Option<Excuse> {
-    let load = &observations.plan.load;
-    let asked = observations.plan.gates.iter().any(|gate| matches!(gate, Gate::LatencyP99MsMax(_)));
-    if downtime.brownout_ns == 0 && downtime.hard.upper_ns == 0 && !asked {
-        return None;
-    }
-    let waits = Waits::of(observations);
-    if waits.is_empty() {
-        return None;
-    }
-    let explained = |attempt: &Attempt| explained_ns(&waits, attempt);
-    // On a quiet machine this waits no longer than the plan allows.
-    let ran_out = |attempt: &Attempt| {
-        attempt.cause == Cause::Timeout && whole(attempt).length_ns() - explained(attempt) <= load.slow_ns
-    };
-    let (mut slow_when, mut any_when): (Option<Interval>, Option<Interval>) = (None, None);
-    let (mut timeouts, mut attempts, mut late, mut served) = (0, 0, Vec::new(), Times::default());
-    for attempt in observations.attempts.iter().filter(|attempt| select::counts(attempt, load.warmup_ns)) {
-        let Interval { from_ns, to_ns } = whole(attempt);
-        let explained_ns = explained(attempt);
-        let left = Interval { from_ns, to_ns: to_ns - explained_ns };
-        let is_excused = ran_out(attempt);
-        attempts += 1;
-        timeouts += u64::from(is_excused);
-        if attempt.ok() || is_excused {
-            served.record(left.length_ns());
-        }
-        if left.length_ns() > load.slow_ns {
-            late.push(left);
-        }
-        if explained_ns > 0 {
-            let whole = whole(attempt);
-            any_when = Some(hull(any_when, whole));
-            if whole.length_ns() > load.slow_ns {
-                slow_when = Some(hull(slow_when, whole));
-            }
-        }
-    }
-    let when = slow_when.or(any_when)?;
-    let hard_upper_ns = if timeouts == 0 {
-        downtime.hard.upper_ns
-    } else {
-        let (mut selection, _) = select::select(observations);
-        for stream in &mut selection.streams {
-            stream.bad.retain(|&index| !ran_out(&observations.attempts[index as usize]));
-        }
-        let nobody = Attribution::new(&[]);
-        downtime::measure(observations, selection, span, &nobody).hard.upper_ns
-    };
-    Some(Excuse {
-        timeouts,
-        hard_upper_ns,
-        brownout_ns: intervals::measure_ns(&intervals::union(late)),
-        served_p99_ns: served.within(990, attempts),
-        when,
-        longest_ns: waits.longest_ns(when),
-        machine: machine::measure(&observations.machine, when),
-    })
+/// Attempts that the instrument's own waits may explain, for a second look when all waits are known.
+#[derive(Debug, Clone, Default)]
+pub struct Doubtful {
+    waits: LongestOf,
+    /// Counted attempts.
+    attempts: u64,
+    /// Latencies of those that were served too soon for anything to be explained.
+    served: Times,
+    /// All others that were served, waited long, or ran out of time.
+    slow: Vec<Slow>,
 }
 
-/// From the intended time to the end.
-fn whole(attempt: &Attempt) -> Interval {
-    Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns.max(attempt.intended_ns) }
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    intended_ns: u64,
+    sent_ns: u64,
+    ended_ns: u64,
+    stream: u16,
+    served: bool,
+    timed_out: bool,
+}
+
+impl Doubtful {
+    /// Takes an attempt of the load, counted or not.
+    pub fn add(&mut self, attempt: &Attempt, load: &LoadPlan) {
+        self.waits.add(waits::unsent(attempt));
+        if !select::counts(attempt, load.warmup_ns) {
+            return;
+        }
+        self.attempts += 1;
+        let Attempt { intended_ns, sent_ns, ended_ns, stream, .. } = *attempt;
+        let (served, timed_out) = (attempt.ok(), attempt.cause == Cause::Timeout);
+        let slow = Slow { intended_ns, sent_ns, ended_ns, stream, served, timed_out };
+        let length_ns = slow.whole().length_ns();
+        if length_ns >= WAIT_MIN_NS || length_ns > load.slow_ns || timed_out {
+            self.slow.push(slow);
+        } else if served {
+            self.served.record(length_ns);
+        }
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.waits.merge(other.waits);
+        self.attempts += other.attempts;
+        self.served.merge(&other.served);
+        self.slow.extend(other.slow);
+    }
+
+    /// Looks at the slow attempts again; `None` when the instrument explains no part of any.
+    #[must_use]
+    pub fn look(mut self, background: &Background) -> Option<Look> {
+        for attempt in &background.control {
+            self.waits.add(Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns });
+        }
+        let waits = Waits::new(self.waits, machine::contended(&background.machine));
+        if waits.is_empty() {
+            return None;
+        }
+        let slow_ns = background.plan.load.slow_ns;
+        let (mut slow_when, mut any_when): (Option<Interval>, Option<Interval>) = (None, None);
+        let (mut timeouts, mut late, mut served) = (Vec::new(), Vec::new(), self.served);
+        for slow in self.slow {
+            let whole = slow.whole();
+            let explained_ns = explained_ns(&waits, &slow);
+            let left = Interval { from_ns: whole.from_ns, to_ns: whole.to_ns - explained_ns };
+            // On a quiet machine this waits no longer than the plan allows.
+            let is_excused = slow.timed_out && left.length_ns() <= slow_ns;
+            if is_excused {
+                timeouts.push((slow.stream, Interval { from_ns: slow.sent_ns, to_ns: slow.ended_ns }));
+            }
+            if slow.served || is_excused {
+                served.record(left.length_ns());
+            }
+            if left.length_ns() > slow_ns {
+                late.push(left);
+            }
+            if explained_ns > 0 {
+                any_when = Some(hull(any_when, whole));
+                if whole.length_ns() > slow_ns {
+                    slow_when = Some(hull(slow_when, whole));
+                }
+            }
+        }
+        let when = slow_when.or(any_when)?;
+        Some(Look {
+            timeouts,
+            brownout_ns: intervals::measure_ns(&intervals::union(late)),
+            served_p99_ns: served.within(990, self.attempts),
+            when,
+            longest_ns: waits.longest_ns(when),
+        })
+    }
+}
+
+/// What the second look found.
+#[derive(Debug)]
+pub struct Look {
+    /// Stream, sending and end of the attempts that only ran out of time, and only by the instrument's waits.
+    timeouts: Vec<(u16, Interval)>,
+    brownout_ns: u64,
+    served_p99_ns: Option<u64>,
+    when: Interval,
+    longest_ns: u64,
+}
+
+impl Look {
+    /// The upper bound of hard downtime without the excused attempts; `None` when there are none.
+    #[must_use]
+    pub fn hard_upper_ns(&self, background: &Background, outages: &Outages, span: Span) -> Option<u64> {
+        if self.timeouts.is_empty() {
+            return None;
+        }
+        let left = outages.without(self.timeouts.clone());
+        let (downtime, _) = downtime::measure(background, left, span, &Attribution::new(&[]));
+        Some(downtime.hard.upper_ns)
+    }
+
+    /// `None` when nothing was slow.
+    #[must_use]
+    pub fn finish(
+        self,
+        background: &Background,
+        downtime: &Downtime,
+        hard_upper_ns: Option<u64>,
+    ) -> Option<Excuse> {
+        let asked = background.plan.gates.iter().any(|gate| matches!(gate, Gate::LatencyP99MsMax(_)));
+        if downtime.brownout_ns == 0 && downtime.hard.upper_ns == 0 && !asked {
+            return None;
+        }
+        Some(Excuse {
+            timeouts: self.timeouts.len() as u64,
+            hard_upper_ns: hard_upper_ns.unwrap_or(downtime.hard.upper_ns),
+            brownout_ns: self.brownout_ns,
+            served_p99_ns: self.served_p99_ns,
+            when: self.when,
+            longest_ns: self.longest_ns,
+            machine: machine::measure(&background.machine, self.when),
+        })
+    }
+}
+
+impl Slow {
+    /// From the intended time to the end.
+    fn whole(&self) -> Interval {
+        Interval { from_ns: self.intended_ns, to_ns: self.ended_ns.max(self.intended_ns) }
+    }
 }
 
 /// How much of an attempt's wait the instrument explains.
-fn explained_ns(waits: &Waits, attempt: &Attempt) -> u64 {
-    let whole = whole(attempt);
-    let lateness_ns = attempt.sent_ns.saturating_sub(attempt.intended_ns);
+fn explained_ns(waits: &Waits, slow: &Slow) -> u64 {
+    let whole = slow.whole();
+    let lateness_ns = slow.sent_ns.saturating_sub(slow.intended_ns);
     let explained_ns = waits.explain_ns(whole).max(lateness_ns).min(whole.length_ns());
     // Every attempt is sent a little late; that is no excuse.
     if explained_ns < WAIT_MIN_NS { 0 } else { explained_ns }

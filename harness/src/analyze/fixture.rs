@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     observe::{
-        Attempt, Buy, BuyOutcome, Cause, ClosedBy, Connection, EnvironmentRecord, EventOutcome, EventRecord,
-        Instrument, Observations, Phase, StoredOrder, StoredStock,
+        Attempt, Background, Buy, BuyOutcome, Cause, ClosedBy, Connection, EnvironmentRecord, EventOutcome,
+        EventRecord, Instrument, Observations, Phase, StoredOrder, StoredStock,
     },
     plan::{
         Action, Arrival, Client, ConnectionMode, EventPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
@@ -34,11 +34,10 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let observations = Observations {
+        let background = Background {
             plan: plan(),
             environment: environment(),
             instrument: Instrument::default(),
-            attempts: Vec::new(),
             control: Vec::new(),
             machine: Vec::new(),
             connections: Vec::new(),
@@ -47,7 +46,7 @@ impl Log {
             orders: Vec::new(),
             stock: vec![StoredStock { event: 1, goods: 1, initial: 10, left: 10 }],
         };
-        Self { observations, next_id: 0 }
+        Self { observations: Observations { attempts: Vec::new(), background }, next_id: 0 }
     }
 
     /// A good attempt of the stream of new connections.

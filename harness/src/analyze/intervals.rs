@@ -45,9 +45,43 @@ pub fn position(union: &[Interval], at_ns: u64) -> Option<usize> {
     (at_ns <= union[index].to_ns).then_some(index)
 }
 
+/// What `partition_point` finds, in few steps when it lies near a guess.
+#[must_use]
+pub fn partition_near<T>(sorted: &[T], guess: usize, holds: impl Fn(&T) -> bool) -> usize {
+    let mut step = 1;
+    if sorted.get(guess).is_some_and(&holds) {
+        let mut low = guess + 1;
+        while low + step <= sorted.len() && holds(&sorted[low + step - 1]) {
+            low += step;
+            step *= 2;
+        }
+        let high = sorted.len().min(low + step - 1);
+        return low + sorted[low..high].partition_point(holds);
+    }
+    let mut high = guess.min(sorted.len());
+    while high >= step && !holds(&sorted[high - step]) {
+        high -= step;
+        step *= 2;
+    }
+    let low = high.saturating_sub(step);
+    low + sorted[low..high].partition_point(holds)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Interval, measure_ns, position, union};
+    use super::{Interval, measure_ns, partition_near, position, union};
+
+    #[test]
+    fn a_guess_changes_nothing_but_the_way() {
+        for length in 0..40_usize {
+            let sorted: Vec<usize> = (0..length).collect();
+            for bound in 0..=length {
+                for guess in 0..length + 3 {
+                    assert_eq!(partition_near(&sorted, guess, |&value| value < bound), bound);
+                }
+            }
+        }
+    }
 
     fn intervals(pairs: &[(u64, u64)]) -> Vec<Interval> {
         pairs.iter().map(|&(from_ns, to_ns)| Interval { from_ns, to_ns }).collect()

@@ -13,10 +13,12 @@ mod ledger;
 mod orders;
 mod process;
 
-use crate::observe::{BuyOutcome, Observations};
+use crate::observe::{Attempt, Background, BuyOutcome};
 
+use config::Configs;
 use ledger::Ledger;
 pub use ledger::Orders;
+use process::OldProcesses;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +43,15 @@ impl Invariant {
     }
 
     /// A failure when there is a violation, told by the first of them; else a pass with what was checked.
-    fn from_violations(name: &'static str, violations: Vec<String>, checked: String) -> Self {
-        let count = violations.len();
-        // The smallest text, so that the order of the log does not show.
-        match violations.into_iter().min() {
+    fn from_violations(
+        name: &'static str,
+        violations: impl IntoIterator<Item = String>,
+        checked: String,
+    ) -> Self {
+        // The smallest text, so that the order of the log does not show. There may be millions.
+        let mut count = 0_u64;
+        let first = violations.into_iter().inspect(|_| count += 1).min();
+        match first {
             None => Self { name, outcome: InvariantOutcome::Pass, detail: checked },
             Some(first) if count == 1 => Self { name, outcome: InvariantOutcome::Fail, detail: first },
             Some(first) => {
@@ -55,13 +62,38 @@ impl Invariant {
     }
 }
 
+/// What the checks need of the attempts.
+#[derive(Debug, Clone)]
+pub struct Suspects {
+    configs: Configs,
+    old_processes: OldProcesses,
+}
+
+impl Suspects {
+    #[must_use]
+    pub fn new(background: &Background) -> Self {
+        Self { configs: Configs::default(), old_processes: OldProcesses::new(background) }
+    }
+
+    pub fn add(&mut self, attempt: &Attempt) {
+        self.configs.add(attempt);
+        self.old_processes.add(attempt);
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.configs.merge(other.configs);
+        self.old_processes.merge(other.old_processes);
+    }
+}
+
 /// Runs every check, in the order of the report, and counts the buying attempts.
 #[must_use]
-pub fn check(observations: &Observations) -> (Vec<Invariant>, Orders) {
-    let ledger = Ledger::new(observations);
+pub fn check(background: &Background, suspects: &Suspects) -> (Vec<Invariant>, Orders) {
+    let ledger = Ledger::new(background);
     let mut invariants = orders::check(&ledger);
-    invariants.push(config::never_goes_back(observations));
-    invariants.push(process::no_old_process_after_upgrade(observations));
+    invariants.push(config::never_goes_back(&suspects.configs));
+    let connections = &background.connections;
+    invariants.push(process::no_old_process_after_upgrade(&suspects.old_processes, connections));
     (invariants, ledger.count())
 }
 

@@ -5,9 +5,8 @@ use hdrhistogram::Histogram;
 use super::{
     attribution,
     intervals::{self, Interval},
-    select,
 };
-use crate::observe::{Attempt, EventRecord, Observations};
+use crate::observe::{Attempt, Background, EventRecord};
 
 /// How long after its end an event still counts as near: as long as it answers for failures.
 const NEAR_NS: u64 = attribution::GRACE_NS;
@@ -59,29 +58,47 @@ pub struct ServedWithin {
     pub p999: Option<u64>,
 }
 
-/// A histogram that grows with its values, and their exact maximum.
+/// A histogram that grows with its values, and their exact extremes.
 #[derive(Debug, Clone)]
 pub struct Times {
     histogram: Histogram<u64>,
+    min: u64,
     max: u64,
+}
+
+/// The extremes of some values, exact, and their median with three significant figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    pub min: u64,
+    pub median: u64,
+    pub max: u64,
 }
 
 impl Default for Times {
     fn default() -> Self {
         let histogram = Histogram::new(FIGURES).expect("three figures must be a valid precision");
-        Self { histogram, max: 0 }
+        Self { histogram, min: u64::MAX, max: 0 }
     }
 }
 
 impl Times {
     pub fn record(&mut self, time_ns: u64) {
         self.histogram.record(time_ns).expect("a growing histogram must take any value");
+        self.min = self.min.min(time_ns);
         self.max = self.max.max(time_ns);
     }
 
-    fn add(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("a growing histogram must take any other");
+        self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
+    }
+
+    /// `None` of nothing.
+    #[must_use]
+    pub fn spread(&self) -> Option<Spread> {
+        let median = self.histogram.value_at_quantile(0.5).clamp(self.min.min(self.max), self.max);
+        (!self.histogram.is_empty()).then_some(Spread { min: self.min, median, max: self.max })
     }
 
     /// `None` of nothing.
@@ -109,7 +126,7 @@ impl Times {
     }
 }
 
-/// The two clocks while they are recorded.
+/// The two clocks of some attempts while they are recorded.
 #[derive(Debug, Clone, Default)]
 struct Clocks {
     intended: Times,
@@ -122,11 +139,15 @@ impl Clocks {
         self.service.record(attempt.ended_ns.saturating_sub(attempt.sent_ns));
     }
 
+    fn merge(&mut self, other: &Self) {
+        self.intended.merge(&other.intended);
+        self.service.merge(&other.service);
+    }
+
     fn sum<'a>(parts: impl IntoIterator<Item = &'a Self>) -> Pair {
         let mut sum = Self::default();
         for part in parts {
-            sum.intended.add(&part.intended);
-            sum.service.add(&part.service);
+            sum.merge(part);
         }
         Pair {
             attempts: sum.intended.histogram.len(),
@@ -136,42 +157,61 @@ impl Clocks {
     }
 }
 
-/// Latencies of all counted attempts.
-#[must_use]
-pub fn measure(observations: &Observations) -> Latency {
-    let load = &observations.plan.load;
-    let near = near(&observations.events);
-    // For each stream: near an event, and quiet.
-    let mut clocks = vec![[Clocks::default(), Clocks::default()]; load.streams.len()];
-    let mut served = Times::default();
-    let mut attempts = 0;
-    for attempt in &observations.attempts {
-        if !select::counts(attempt, load.warmup_ns) {
-            continue;
-        }
+/// Latencies of some of a run's counted attempts.
+#[derive(Debug, Clone)]
+pub struct Partial {
+    near: Vec<Interval>,
+    /// For each stream: near an event, and quiet.
+    clocks: Vec<[Clocks; 2]>,
+    served: Times,
+}
+
+impl Partial {
+    #[must_use]
+    pub fn new(background: &Background) -> Self {
+        let streams = background.plan.load.streams.len();
+        let clocks = vec![[Clocks::default(), Clocks::default()]; streams];
+        Self { near: near(&background.events), clocks, served: Times::default() }
+    }
+
+    /// Takes a counted attempt.
+    pub fn add(&mut self, attempt: &Attempt) {
         let number = usize::from(attempt.stream);
-        if number >= clocks.len() {
-            clocks.resize(number + 1, [Clocks::default(), Clocks::default()]);
+        if number >= self.clocks.len() {
+            self.clocks.resize(number + 1, [Clocks::default(), Clocks::default()]);
         }
-        let is_quiet = usize::from(!is_near(&near, attempt));
-        clocks[number][is_quiet].record(attempt);
-        attempts += 1;
+        let is_quiet = usize::from(!is_near(&self.near, attempt));
+        self.clocks[number][is_quiet].record(attempt);
         if attempt.ok() {
-            served.record(attempt.ended_ns.saturating_sub(attempt.intended_ns));
+            self.served.record(attempt.ended_ns.saturating_sub(attempt.intended_ns));
         }
     }
-    let within = |per_mille| served.within(per_mille, attempts);
-    Latency {
-        all: Clocks::sum(clocks.iter().flatten()),
-        served_within: ServedWithin {
-            p50: within(500),
-            p90: within(900),
-            p99: within(990),
-            p999: within(999),
-        },
-        around_events: Clocks::sum(clocks.iter().map(|[near, _]| near)),
-        quiet: Clocks::sum(clocks.iter().map(|[_, quiet]| quiet)),
-        by_stream: clocks.iter().map(Clocks::sum).collect(),
+
+    pub fn merge(&mut self, other: &Self) {
+        let streams = self.clocks.len().max(other.clocks.len());
+        self.clocks.resize(streams, [Clocks::default(), Clocks::default()]);
+        for (own, other) in self.clocks.iter_mut().flatten().zip(other.clocks.iter().flatten()) {
+            own.merge(other);
+        }
+        self.served.merge(&other.served);
+    }
+
+    #[must_use]
+    pub fn finish(&self) -> Latency {
+        let all = Clocks::sum(self.clocks.iter().flatten());
+        let within = |per_mille| self.served.within(per_mille, all.attempts);
+        Latency {
+            served_within: ServedWithin {
+                p50: within(500),
+                p90: within(900),
+                p99: within(990),
+                p999: within(999),
+            },
+            all,
+            around_events: Clocks::sum(self.clocks.iter().map(|[near, _]| near)),
+            quiet: Clocks::sum(self.clocks.iter().map(|[_, quiet]| quiet)),
+            by_stream: self.clocks.iter().map(Clocks::sum).collect(),
+        }
     }
 }
 
@@ -192,9 +232,12 @@ fn is_near(near: &[Interval], attempt: &Attempt) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Times, measure};
+    use super::{Spread, Times};
     use crate::{
-        analyze::fixture::{Log, MS, upgrade},
+        analyze::{
+            analyze,
+            fixture::{Log, MS, upgrade},
+        },
         observe::Cause,
     };
 
@@ -205,7 +248,7 @@ mod tests {
             log.good(number * 10, number * 10 + 2);
         }
         log.bad(990, 990, Cause::Refused);
-        let latency = measure(&log.finish());
+        let latency = analyze(&log.finish()).latency;
         assert_eq!(latency.all.attempts, 100);
         let intended = latency.all.intended.expect("there are attempts");
         assert_eq!((intended.p50, intended.max), (2 * MS, 2 * MS));
@@ -221,7 +264,7 @@ mod tests {
         log.good(2_999, 3_060);
         log.good(5_000, 5_002);
         log.event(upgrade(1, 2_010, 2_020));
-        let latency = measure(&log.finish());
+        let latency = analyze(&log.finish()).latency;
         assert_eq!((latency.around_events.attempts, latency.quiet.attempts), (2, 2));
         let (intended, service) = (latency.quiet.intended.unwrap(), latency.quiet.service.unwrap());
         assert_eq!((intended.max, service.max), (8 * MS, 2 * MS));
@@ -231,5 +274,17 @@ mod tests {
     fn quantiles_of_nothing_are_nothing() {
         assert_eq!(Times::default().quantiles(), None);
         assert_eq!(Times::default().within(990, 0), None);
+        assert_eq!(Times::default().spread(), None);
+    }
+
+    #[test]
+    fn a_spread_has_exact_extremes() {
+        let mut times = Times::default();
+        for time_ns in [1_234_567, 5_000, 9_999_999] {
+            times.record(time_ns);
+        }
+        let Spread { min, median, max } = times.spread().expect("there are values");
+        assert_eq!((min, max), (5_000, 9_999_999));
+        assert!(median.abs_diff(1_234_567) < 1_235, "{median}");
     }
 }

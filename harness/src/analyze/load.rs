@@ -10,8 +10,8 @@ use super::{
     select, waits,
 };
 use crate::{
-    observe::{Cause, Observations},
-    plan::Arrival,
+    observe::{Attempt, Background, Cause},
+    plan::{Arrival, LoadPlan},
 };
 
 /// The generator's own figures.
@@ -41,44 +41,65 @@ pub struct Load {
     pub gaps: Vec<String>,
 }
 
-/// Reads the generator's figures and checks them against the log.
-#[must_use]
-pub fn measure(observations: &Observations, requests: &Requests) -> Load {
-    let instrument = &observations.instrument;
-    let mut lateness = Times::default();
-    let plan = &observations.plan.load;
-    let closed = |stream: u16| {
-        plan.streams.get(usize::from(stream)).is_some_and(|stream| stream.arrival == Arrival::Closed)
-    };
-    for attempt in &observations.attempts {
+/// When some of a run's attempts were sent, and when they should have been.
+#[derive(Debug, Clone, Default)]
+pub struct Partial {
+    lateness: Times,
+    blind: Option<Interval>,
+}
+
+impl Partial {
+    /// Takes an attempt of the load.
+    pub fn add(&mut self, attempt: &Attempt, plan: &LoadPlan) {
+        self.wait(attempt, plan);
+        let stream = plan.streams.get(usize::from(attempt.stream));
         // A closed loop cannot be late, and its zeros must not hide that others are.
-        if select::counts(attempt, plan.warmup_ns) && !closed(attempt.stream) {
-            lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
+        let closed = stream.is_some_and(|stream| stream.arrival == Arrival::Closed);
+        if select::counts(attempt, plan.warmup_ns) && !closed {
+            self.lateness.record(attempt.sent_ns.saturating_sub(attempt.intended_ns));
         }
     }
-    let blind = blind(observations);
-    let logged: u64 = requests.unsent.values().sum();
-    Load {
-        planned: instrument.planned,
-        sent: instrument.sent,
-        unsent: instrument.planned.saturating_sub(instrument.sent).max(logged),
-        unsent_by_cause: requests.unsent.clone(),
-        lost: instrument.sent.saturating_sub(requests.sent),
-        in_flight_max: instrument.in_flight_max,
-        lateness: lateness.quantiles(),
-        blind,
-        blind_machine: blind.and_then(|blind| machine::measure(&observations.machine, blind)),
-        cpu_us: instrument.cpu_us,
-        interrupted: instrument.interrupted,
-        gaps: instrument.gaps.clone(),
+
+    /// A generator that stands still sends what was due meanwhile as soon as it goes on, so the first of
+    /// these attempts waited for as long as it stood, less one gap of the schedule.
+    fn wait(&mut self, attempt: &Attempt, plan: &LoadPlan) {
+        if attempt.intended_ns >= plan.warmup_ns {
+            self.blind = longer(self.blind, Some(waits::unsent(attempt)));
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        self.lateness.merge(&other.lateness);
+        self.blind = longer(self.blind, other.blind);
+    }
+
+    /// Sets the generator's own word against the log.
+    #[must_use]
+    pub fn finish(mut self, background: &Background, requests: &Requests) -> Load {
+        for attempt in &background.control {
+            self.wait(attempt, &background.plan.load);
+        }
+        let Self { lateness, blind } = self;
+        let instrument = &background.instrument;
+        let logged: u64 = requests.unsent.values().sum();
+        Load {
+            planned: instrument.planned,
+            sent: instrument.sent,
+            unsent: instrument.planned.saturating_sub(instrument.sent).max(logged),
+            unsent_by_cause: requests.unsent.clone(),
+            lost: instrument.sent.saturating_sub(requests.sent),
+            in_flight_max: instrument.in_flight_max,
+            lateness: lateness.quantiles(),
+            blind,
+            blind_machine: blind.and_then(|blind| machine::measure(&background.machine, blind)),
+            cpu_us: instrument.cpu_us,
+            interrupted: instrument.interrupted,
+            gaps: instrument.gaps.clone(),
+        }
     }
 }
 
-/// A generator that stands still sends what was due meanwhile as soon as it goes on, so the first of these
-/// attempts waited for as long as it stood, less one gap of the schedule.
-fn blind(observations: &Observations) -> Option<Interval> {
-    let all = observations.attempts.iter().chain(&observations.control);
-    let counted = all.filter(|attempt| attempt.intended_ns >= observations.plan.load.warmup_ns);
-    // Of several the earliest, whatever the order of the log.
-    counted.map(waits::unsent).max_by_key(|wait| (wait.length_ns(), u64::MAX - wait.from_ns))
+/// The longer one, of several the earliest, whatever the order of the log.
+fn longer(one: Option<Interval>, other: Option<Interval>) -> Option<Interval> {
+    one.into_iter().chain(other).max_by_key(|wait| (wait.length_ns(), u64::MAX - wait.from_ns))
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::observe::{Attempt, EventOutcome, EventRecord, Observations};
+use crate::observe::{Attempt, EventOutcome, EventRecord};
 
 /// How one change spread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +56,36 @@ impl Mechanism {
     }
 }
 
-/// Measures every change that was acknowledged, in the order of the acknowledgements. The warm-up counts: what
-/// is stale then is stale.
-#[must_use]
-pub fn measure(observations: &Observations) -> Vec<Propagation> {
-    let mut found = [Mechanism::Push, Mechanism::Upgrade].map(|mechanism| spread(observations, mechanism));
-    let mut all: Vec<_> = found.iter_mut().flat_map(std::mem::take).collect();
-    all.sort_by_key(|(acked_ns, change)| (*acked_ns, change.event));
-    all.into_iter().map(|(_, change)| change).collect()
+/// What some of a run's answers tell of every change that was acknowledged. The warm-up counts: what is stale
+/// then is stale.
+#[derive(Debug, Clone)]
+pub struct Spreading([OfMechanism; 2]);
+
+impl Spreading {
+    #[must_use]
+    pub fn new(events: &[EventRecord]) -> Self {
+        Self([Mechanism::Push, Mechanism::Upgrade].map(|mechanism| OfMechanism::new(events, mechanism)))
+    }
+
+    pub fn add(&mut self, attempt: &Attempt) {
+        for part in &mut self.0 {
+            part.add(attempt);
+        }
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for (own, other) in self.0.iter_mut().zip(&other.0) {
+            own.merge(other);
+        }
+    }
+
+    /// Every change, in the order of the acknowledgements.
+    #[must_use]
+    pub fn finish(&self) -> Vec<Propagation> {
+        let mut all: Vec<_> = self.0.iter().flat_map(OfMechanism::finish).collect();
+        all.sort_by_key(|(acked_ns, change)| (*acked_ns, change.event));
+        all.into_iter().map(|(_, change)| change).collect()
+    }
 }
 
 /// The number that an event acknowledged, and how the change came.
@@ -78,6 +100,7 @@ fn acknowledged(event: &EventRecord) -> Option<(Mechanism, u32)> {
     Some((mechanism, u32::try_from(number).ok()?))
 }
 
+#[derive(Debug, Clone)]
 struct Change {
     event: usize,
     started_ns: u64,
@@ -93,42 +116,67 @@ struct Answers {
     last_sent_ns: u64,
 }
 
-/// Each change of one mechanism with the time of its acknowledgement.
-fn spread(observations: &Observations, mechanism: Mechanism) -> Vec<(u64, Propagation)> {
-    let changes = changes(&observations.events, mechanism);
-    if changes.is_empty() {
-        return Vec::new();
+/// What is known of the changes of one mechanism.
+#[derive(Debug, Clone)]
+struct OfMechanism {
+    mechanism: Mechanism,
+    changes: Vec<Change>,
+    /// By the number that they named.
+    answers: BTreeMap<u32, Answers>,
+    /// Stale answers of changes `from..to`, as a difference at both ends.
+    differences: Vec<i64>,
+}
+
+impl OfMechanism {
+    fn new(events: &[EventRecord], mechanism: Mechanism) -> Self {
+        let changes = changes(events, mechanism);
+        let differences = vec![0; changes.len() + 1];
+        Self { mechanism, changes, answers: BTreeMap::new(), differences }
     }
-    let mut answers: BTreeMap<u32, Answers> = BTreeMap::new();
-    // Stale answers of changes `from..to`, as a difference at both ends.
-    let mut differences = vec![0_i64; changes.len() + 1];
-    for attempt in &observations.attempts {
-        let number = mechanism.number(attempt);
-        if number == 0 {
-            continue;
+
+    fn add(&mut self, attempt: &Attempt) {
+        let number = self.mechanism.number(attempt);
+        if number == 0 || self.changes.is_empty() {
+            return;
         }
         let Attempt { sent_ns, ended_ns, .. } = *attempt;
-        let entry = answers.entry(number).or_insert(Answers {
-            first_ended_ns: ended_ns,
-            last_ended_ns: ended_ns,
-            last_sent_ns: sent_ns,
-        });
-        entry.first_ended_ns = entry.first_ended_ns.min(ended_ns);
-        entry.last_ended_ns = entry.last_ended_ns.max(ended_ns);
-        entry.last_sent_ns = entry.last_sent_ns.max(sent_ns);
-        let shown = changes.partition_point(|change| change.number <= number);
-        let acked = changes.partition_point(|change| change.acked_ns < sent_ns);
+        self.see(
+            number,
+            Answers { first_ended_ns: ended_ns, last_ended_ns: ended_ns, last_sent_ns: sent_ns },
+        );
+        let shown = self.changes.partition_point(|change| change.number <= number);
+        let acked = self.changes.partition_point(|change| change.acked_ns < sent_ns);
         if shown < acked {
-            differences[shown] += 1;
-            differences[acked] -= 1;
+            self.differences[shown] += 1;
+            self.differences[acked] -= 1;
         }
     }
-    let mut stale = 0_i64;
-    let counted = changes.iter().zip(differences).map(|(change, difference)| {
-        stale += difference;
-        (change.acked_ns, change.propagation(mechanism, &answers, stale.unsigned_abs()))
-    });
-    counted.collect()
+
+    fn see(&mut self, number: u32, seen: Answers) {
+        let entry = self.answers.entry(number).or_insert(seen);
+        entry.first_ended_ns = entry.first_ended_ns.min(seen.first_ended_ns);
+        entry.last_ended_ns = entry.last_ended_ns.max(seen.last_ended_ns);
+        entry.last_sent_ns = entry.last_sent_ns.max(seen.last_sent_ns);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (&number, &seen) in &other.answers {
+            self.see(number, seen);
+        }
+        for (own, other) in self.differences.iter_mut().zip(&other.differences) {
+            *own += other;
+        }
+    }
+
+    /// Each change with the time of its acknowledgement.
+    fn finish(&self) -> Vec<(u64, Propagation)> {
+        let mut stale = 0_i64;
+        let counted = self.changes.iter().zip(&self.differences).map(|(change, difference)| {
+            stale += difference;
+            (change.acked_ns, change.propagation(self.mechanism, &self.answers, stale.unsigned_abs()))
+        });
+        counted.collect()
+    }
 }
 
 /// The changes in the order of their acknowledgements, which is the order of their numbers too.
@@ -178,7 +226,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::analyze::fixture::{Log, MS, NEW, upgrade};
+    use crate::analyze::{
+        analyze,
+        fixture::{Log, MS, NEW, upgrade},
+    };
 
     /// `http` events that started and were acknowledged at these times, with the generation acknowledged.
     fn reloads(log: &mut Log, reloads: &[(u64, u64, u32)]) {
@@ -201,7 +252,7 @@ mod tests {
     #[track_caller]
     fn check(log: &Log, expected: &[Spread]) {
         let in_ms = |ns: Option<u64>| ns.map(|ns| ns / MS);
-        let measured = measure(&log.finish());
+        let measured = analyze(&log.finish()).propagation;
         let found: Vec<_> = measured
             .iter()
             .map(|change| {
@@ -247,7 +298,7 @@ mod tests {
         let mut log = Log::new();
         log.event(upgrade(1, 100, 110)).good(105, 106).good(120, 121);
         check(&log, &[(Some(21), Some(6), 0, Some(0))]);
-        assert_eq!(measure(&log.finish())[0].mechanism.word(), "upgrade");
+        assert_eq!(analyze(&log.finish()).propagation[0].mechanism.word(), "upgrade");
         log.good(130, 131).last().process = 1;
         check(&log, &[(Some(21), Some(31), 1, Some(20))]);
     }

@@ -4,13 +4,10 @@
 //! the sending of any attempt: in both the harness and the machine are alone with themselves. A wait of
 //! less than [`WAIT_MIN_NS`] is what an answer usually takes and explains nothing.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::{
-    intervals::{self, Interval},
-    machine,
-};
-use crate::observe::{Attempt, Blame, Observations};
+use super::intervals::{self, Interval};
+use crate::observe::{Attempt, Blame};
 
 /// A sleeping thread runs within a tenth of it, and an echo answers within a third.
 pub const WAIT_MIN_NS: u64 = 1_000_000;
@@ -24,6 +21,30 @@ pub const STEPS: u64 = 4;
 /// Around a wait in which threads were kept waiting for a processor, the waits of this long before and after
 /// tell how much: the echo is asked too seldom to be hit by each turn of the scheduler.
 const NEAR_NS: u64 = 1_000_000_000;
+
+/// The waits of some of a run's attempts: the longest that begins in each millisecond is enough, and bounds
+/// the memory by the length of the run.
+#[derive(Debug, Clone, Default)]
+pub struct LongestOf(BTreeMap<u64, Interval>);
+
+impl LongestOf {
+    pub fn add(&mut self, wait: Interval) {
+        if wait.length_ns() < WAIT_MIN_NS {
+            return;
+        }
+        let kept = self.0.entry(wait.from_ns / WAIT_MIN_NS).or_insert(wait);
+        // Of two with one end the longer, whatever the order of the log.
+        if (wait.to_ns, Reverse(wait.from_ns)) > (kept.to_ns, Reverse(kept.from_ns)) {
+            *kept = wait;
+        }
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        for wait in other.0.into_values() {
+            self.add(wait);
+        }
+    }
+}
 
 /// The instrument's own waits.
 #[derive(Debug, Default)]
@@ -39,27 +60,11 @@ pub struct Waits {
 }
 
 impl Waits {
+    /// `contended` are the times in which threads of the machine queued for the processors.
     #[must_use]
-    pub fn of(observations: &Observations) -> Self {
-        let control = observations
-            .control
-            .iter()
-            .map(|attempt| Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns });
-        let waits = control.chain(observations.attempts.iter().map(unsent));
-        Self::new(waits, machine::contended(&observations.machine))
-    }
-
-    fn new(waits: impl Iterator<Item = Interval>, contended: Vec<Interval>) -> Self {
-        // The longest of each millisecond is enough, and bounds the memory by the length of the run.
-        let mut longest_of: BTreeMap<u64, Interval> = BTreeMap::new();
-        for wait in waits.filter(|wait| wait.length_ns() >= WAIT_MIN_NS) {
-            let kept = longest_of.entry(wait.from_ns / WAIT_MIN_NS).or_insert(wait);
-            if wait.to_ns > kept.to_ns {
-                *kept = wait;
-            }
-        }
-        let mut waits: Vec<Interval> = Vec::with_capacity(longest_of.len());
-        for wait in longest_of.into_values() {
+    pub fn new(longest_of: LongestOf, contended: Vec<Interval>) -> Self {
+        let mut waits: Vec<Interval> = Vec::with_capacity(longest_of.0.len());
+        for wait in longest_of.0.into_values() {
             if waits.last().is_none_or(|last| last.to_ns < wait.to_ns) {
                 waits.push(wait);
             }
@@ -142,17 +147,25 @@ mod tests {
         prelude::{prop_assert_eq, proptest},
     };
 
-    use super::{Interval, STEPS, Waits, intervals};
+    use super::{Interval, LongestOf, STEPS, Waits, intervals};
     use crate::analyze::fixture::MS;
 
     fn interval((from_ms, length_ms): (u64, u64)) -> Interval {
         Interval { from_ns: from_ms * MS, to_ns: (from_ms + length_ms) * MS }
     }
 
+    fn seen(waits: impl Iterator<Item = Interval>, contended: Vec<Interval>) -> Waits {
+        let mut longest_of = LongestOf::default();
+        for wait in waits {
+            longest_of.add(wait);
+        }
+        Waits::new(longest_of, contended)
+    }
+
     #[test]
     fn a_wait_is_explained_by_what_was_seen_in_its_time() {
         let check = |waits: &[(u64, u64)], what, expected_ms| {
-            let waits = Waits::new(waits.iter().copied().map(interval), Vec::new());
+            let waits = seen(waits.iter().copied().map(interval), Vec::new());
             assert_eq!(waits.explain_ns(interval(what)), expected_ms * MS);
         };
         check(&[], (0, 1_000), 0);
@@ -176,7 +189,7 @@ mod tests {
     #[test]
     fn contention_makes_the_neighbours_speak() {
         let contended = vec![interval((1_000, 500))];
-        let waits = Waits::new([(1_100, 10), (3_000, 100)].into_iter().map(interval), contended);
+        let waits = seen([(1_100, 10), (3_000, 100)].into_iter().map(interval), contended);
         for (what, expected_ms) in [
             ((1_300, 90), 10 * STEPS),
             ((1_300, 30), 30),
@@ -203,7 +216,7 @@ mod tests {
             let met: Vec<Interval> = waits.iter().copied().filter(|wait| cut(wait).length_ns() > 0).collect();
             let longest_ns = met.iter().map(Interval::length_ns).max().unwrap_or(0);
             let common_ns = intervals::measure_ns(&intervals::union(met.iter().map(cut).collect()));
-            let found = Waits::new(waits.into_iter(), Vec::new());
+            let found = seen(waits.into_iter(), Vec::new());
             prop_assert_eq!(found.longest_ns(what), longest_ns);
             prop_assert_eq!(found.explain_ns(what), common_ns.min(longest_ns * STEPS));
         }

@@ -112,5 +112,6 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn sample(folder: &Path) -> Result<Sample, observe::Error> {
-    Ok(conclude(&RunDir::new(folder))?.sample(shown(folder)))
+    let folder = RunDir::new(folder);
+    conclude(&folder)?.sample(shown(folder.path()), &folder)
 }

@@ -7,8 +7,9 @@
 mod wire;
 
 use std::{
+    fmt,
     fs::File,
-    io::{self, BufReader, BufWriter, Read as _, Write as _},
+    io::{self, BufWriter, Read as _, Write as _},
     marker::PhantomData,
     path::{Path, PathBuf},
 };
@@ -31,7 +32,7 @@ pub trait Record: Sized {
     /// The log's first eight bytes.
     const MAGIC: [u8; 8];
     /// The record as it lies in the file.
-    type Wire: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned;
+    type Wire: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned + fmt::Debug;
 
     fn to_wire(&self) -> Self::Wire;
 
@@ -126,13 +127,24 @@ impl<R: Record> Writer<R> {
     }
 }
 
+/// Records that a reader fetches at once.
+const BATCH: usize = 1_024;
+
 /// Reads a log record by record, in constant memory.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub struct Reader<R: Record> {
     path: PathBuf,
-    file: BufReader<File>,
+    file: File,
+    /// Records given out.
     index: u64,
-    record: PhantomData<R>,
+    batch: Vec<R::Wire>,
+    /// Whole records in the batch, and how many of them were given out.
+    filled: usize,
+    given: usize,
+    /// The file broke off in the middle of a record, after those in the batch.
+    broken: bool,
+    /// Records in the file when it was opened, so that a collection makes room for them but once.
+    expected: usize,
 }
 
 impl<R: Record> Reader<R> {
@@ -142,8 +154,7 @@ impl<R: Record> Reader<R> {
     /// When the file cannot be read, or is not a log of this kind, version and record size.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let path = path.to_owned();
-        let file = File::open(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
-        let mut file = BufReader::with_capacity(1 << 16, file);
+        let mut file = File::open(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
         let mut header = Header::new_zeroed();
         match read_full(&mut file, header.as_mut_bytes()) {
             Ok(read) if read < size_of::<Header>() => return Err(Error::Truncated { path, whole: 0 }),
@@ -161,7 +172,23 @@ impl<R: Record> Reader<R> {
             let found = header.record_size.get();
             return Err(Error::RecordSize { path, expected: record_size::<R>(), found });
         }
-        Ok(Self { path, file, index: 0, record: PhantomData })
+        let bytes = file.metadata().map_err(|source| Error::Read { path: path.clone(), source })?.len();
+        let expected = usize::try_from(bytes).unwrap_or(0) / size_of::<R::Wire>();
+        let mut batch = Vec::new();
+        batch.resize_with(BATCH, R::Wire::new_zeroed);
+        Ok(Self { path, file, index: 0, batch, filled: 0, given: 0, broken: false, expected })
+    }
+
+    /// Fetches the next records; says whether there are any.
+    fn fetch(&mut self) -> Result<bool, Error> {
+        if self.broken {
+            return Err(Error::Truncated { path: self.path.clone(), whole: self.index });
+        }
+        let read = read_full(&mut self.file, self.batch.as_mut_bytes())
+            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        let size = size_of::<R::Wire>();
+        (self.filled, self.given, self.broken) = (read / size, 0, !read.is_multiple_of(size));
+        if self.filled == 0 && self.broken { self.fetch() } else { Ok(self.filled > 0) }
     }
 }
 
@@ -169,29 +196,27 @@ impl<R: Record> Iterator for Reader<R> {
     type Item = Result<R, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut wire = R::Wire::new_zeroed();
-        let bytes = wire.as_mut_bytes();
-        match read_full(&mut self.file, bytes) {
-            Ok(0) => return None,
-            Ok(read) if read < bytes.len() => {
-                return Some(Err(Error::Truncated { path: self.path.clone(), whole: self.index }));
+        if self.given == self.filled {
+            match self.fetch() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
             }
-            Ok(_) => {}
-            Err(source) => return Some(Err(Error::Read { path: self.path.clone(), source })),
         }
+        let record = R::from_wire(&self.batch[self.given]);
         let index = self.index;
+        self.given += 1;
         self.index += 1;
-        Some(R::from_wire(&wire).map_err(|(field, value)| Error::Value {
-            path: self.path.clone(),
-            index,
-            field,
-            value,
-        }))
+        Some(record.map_err(|(field, value)| Error::Value { path: self.path.clone(), index, field, value }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.expected.saturating_sub(usize::try_from(self.index).unwrap_or(usize::MAX)), None)
     }
 }
 
 /// Fills the buffer as far as the file goes; says how far.
-fn read_full(file: &mut BufReader<File>, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {

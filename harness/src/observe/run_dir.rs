@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
 };
 
@@ -22,14 +23,23 @@ use crate::plan::{PLAN_SCHEMA_VERSION, Plan};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDir(PathBuf);
 
-/// Everything that was seen in a run, with the plan it followed.
+/// Everything that was seen in a run: the attempts, and their background, which an `Observations` gives
+/// access to as if its fields were its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observations {
+    /// In the order in which they ended.
+    pub attempts: Vec<Attempt>,
+    pub background: Background,
+}
+
+/// Everything but the attempts, of which there may be too many to hold: the plan that was followed, and
+/// what else was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Background {
     pub plan: Plan,
     pub environment: EnvironmentRecord,
     pub instrument: Instrument,
     /// In the order in which they ended.
-    pub attempts: Vec<Attempt>,
     /// Attempts at the control target, in the order in which they ended; their streams are those of
     /// [`LoadPlan::control_streams`](crate::plan::LoadPlan::control_streams).
     pub control: Vec<Attempt>,
@@ -44,6 +54,20 @@ pub struct Observations {
     pub orders: Vec<StoredOrder>,
     /// Empty when the store was not read.
     pub stock: Vec<StoredStock>,
+}
+
+impl Deref for Observations {
+    type Target = Background;
+
+    fn deref(&self) -> &Background {
+        &self.background
+    }
+}
+
+impl DerefMut for Observations {
+    fn deref_mut(&mut self) -> &mut Background {
+        &mut self.background
+    }
 }
 
 impl RunDir {
@@ -160,6 +184,23 @@ impl RunDir {
     /// When a file is missing, damaged, cut short, or of another version. Only the files of the store
     /// may be missing, and only when the environment says that the store was not read.
     pub fn load(&self) -> Result<Observations, Error> {
+        let background = self.load_background()?;
+        Ok(Observations { attempts: all(self.read_attempts()?)?, background })
+    }
+
+    /// Reads the attempts back one by one.
+    ///
+    /// # Errors
+    /// When the log cannot be opened, or is none of ours; each attempt when it cannot be read.
+    pub fn read_attempts(&self) -> Result<record::Reader<Attempt>, Error> {
+        record::Reader::open(&self.attempts())
+    }
+
+    /// Reads everything back but the attempts.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_background(&self) -> Result<Background, Error> {
         // First, because a plan of another version may lack fields and have others.
         let Versioned { schema_version } = json::read(&self.plan())?;
         if schema_version != PLAN_SCHEMA_VERSION {
@@ -173,12 +214,11 @@ impl RunDir {
         } else {
             (Vec::new(), Vec::new())
         };
-        Ok(Observations {
+        Ok(Background {
             instrument: json::read(&self.instrument())?,
-            attempts: record::Reader::open(&self.attempts())?.collect::<Result<_, _>>()?,
-            control: record::Reader::open(&self.control())?.collect::<Result<_, _>>()?,
+            control: all(record::Reader::open(&self.control())?)?,
             machine: read_lines(&self.machine())?,
-            connections: record::Reader::open(&self.connections())?.collect::<Result<_, _>>()?,
+            connections: all(record::Reader::open(&self.connections())?)?,
             buys: read_lines(&self.buys())?,
             events: read_lines(&self.events())?,
             plan,
@@ -193,6 +233,15 @@ impl RunDir {
 #[derive(Debug, Deserialize)]
 struct Versioned {
     schema_version: u32,
+}
+
+/// A whole log; collecting into a `Result` would not make room for it at once.
+fn all<R: record::Record>(log: record::Reader<R>) -> Result<Vec<R>, Error> {
+    let mut records = Vec::with_capacity(log.size_hint().0);
+    for record in log {
+        records.push(record?);
+    }
+    Ok(records)
 }
 
 fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), Error> {

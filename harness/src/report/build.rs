@@ -1,17 +1,18 @@
 //! The report put together from what was seen, found and judged.
 
 mod instrument;
+mod level;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Daily, Downtime,
-    Environment, Event, FailureBound, FailureBounds, GateEntry, Invariant, InvariantWord, Latency,
+    Attempted, Availability, Bounds, ByConnection, ConnectionCounts, Connections, Downtime, Environment,
+    Event, FailureBound, FailureBounds, FailureClass, GateEntry, Invariant, InvariantWord, Latency,
     LatencyGroup, Load, Orders, OutcomeWord, Propagation, Quantiles, Report, Requests, Run, SCHEMA_VERSION,
-    ServedWithin, Sla, Stream, Target, VerdictSection, Window,
-    round::{availability, availability_down, ms, ms_down, ms_up, probability_up, us},
+    ServedWithin, Spread, Stream, Target, VerdictSection, Window,
+    round::{availability, ms, ms_down, ms_up, probability_up, us, whole},
 };
 use crate::{
     analyze::{
@@ -20,9 +21,10 @@ use crate::{
         counts::{ConnectionTally, Tally},
         downtime::{self, WindowKind},
         invariants::{self, InvariantOutcome},
-        latency, sla,
+        latency,
+        taxonomy::{Class, ClassFigures},
     },
-    observe::{EnvironmentRecord, Observations, word},
+    observe::{Background, EnvironmentRecord, word},
     plan::{Arrival, Plan, StreamPlan},
     verdict::{Outcome, Verdict},
 };
@@ -32,24 +34,24 @@ const WINDOWS_MAX: usize = 1_000;
 
 /// Puts a run's report together.
 #[must_use]
-pub fn build(observations: &Observations, analysis: &Analysis, verdict: &Verdict) -> Report {
-    let Observations { plan, environment, .. } = observations;
+pub fn build(background: &Background, analysis: &Analysis, verdict: &Verdict) -> Report {
+    let Background { plan, environment, .. } = background;
     Report {
         schema_version: SCHEMA_VERSION,
         run: run(plan, environment),
         environment: describe(environment),
         verdict: judgement(verdict),
         load: load(plan, &analysis.load),
-        control: instrument::control(observations, analysis),
+        control: instrument::control(background, analysis),
         machine: instrument::machine(analysis.machine.as_ref()),
         requests: requests(analysis),
         connections: connections(analysis),
         availability: measured_availability(analysis),
-        downtime: downtime(observations, analysis),
-        sla: service_level(&analysis.sla),
-        events: events(observations, analysis),
+        downtime: downtime(background, analysis),
+        sla: level::service_level(analysis),
+        events: events(background, analysis),
         latency_ms: latencies(&analysis.latency),
-        propagation: propagation(observations, analysis),
+        propagation: propagation(background, analysis),
         orders: orders(analysis),
         streams: streams(plan, analysis),
         invariants: held(analysis),
@@ -128,6 +130,7 @@ fn requests(analysis: &Analysis) -> Requests {
         by_phase: by_word(&requests.by_phase),
         by_blame: by_word(&requests.by_blame),
         by_status: requests.by_status.clone(),
+        classes: analysis.classes.iter().map(class).collect(),
         by_connection: ByConnection {
             new: attempted(requests.new),
             reused: attempted(requests.reused),
@@ -140,6 +143,25 @@ fn requests(analysis: &Analysis) -> Requests {
             .collect(),
         failed_unattributed: requests.unattributed,
         warmup: attempted(requests.warmup),
+    }
+}
+
+fn class((class, figures): &(Class, ClassFigures)) -> FailureClass {
+    let spread = |spread: Option<latency::Spread>, unit: fn(u64) -> f64| Spread {
+        min: spread.map(|spread| unit(spread.min)),
+        median: spread.map(|spread| unit(spread.median)),
+        max: spread.map(|spread| unit(spread.max)),
+    };
+    FailureClass {
+        phase: word(&class.phase),
+        cause: word(&class.cause),
+        connection: if class.reused { "reused" } else { "new" }.to_owned(),
+        retry_safe: class.retry_safe,
+        blame: word(&class.cause.blame()),
+        count: figures.count,
+        age_ms: spread(figures.age_ns, ms),
+        idle_ms: spread(figures.idle_us, us),
+        requests_before: spread(figures.requests, whole),
     }
 }
 
@@ -176,7 +198,7 @@ fn measured_availability(analysis: &Analysis) -> Availability {
     }
 }
 
-fn downtime(observations: &Observations, analysis: &Analysis) -> Downtime {
+fn downtime(background: &Background, analysis: &Analysis) -> Downtime {
     let downtime = &analysis.downtime;
     let measured = analysis.requests.all.total > 0;
     let mut kept: Vec<&downtime::Window> = downtime.windows.iter().collect();
@@ -188,12 +210,12 @@ fn downtime(observations: &Observations, analysis: &Analysis) -> Downtime {
         brownout_ms: measured.then(|| ms_up(downtime.brownout_ns)),
         min_detectable_ms: downtime.min_detectable_ns.map(ms_up),
         windows_omitted: (downtime.windows.len() - kept.len()) as u64,
-        windows: kept.into_iter().map(|found| window(observations, found)).collect(),
+        windows: kept.into_iter().map(|found| window(background, found)).collect(),
     }
 }
 
-fn window(observations: &Observations, window: &downtime::Window) -> Window {
-    let Observations { plan, events, .. } = observations;
+fn window(background: &Background, window: &downtime::Window) -> Window {
+    let Background { plan, events, .. } = background;
     Window {
         kind: match window.kind {
             WindowKind::Hard => "hard".to_owned(),
@@ -212,30 +234,9 @@ fn window(observations: &Observations, window: &downtime::Window) -> Window {
     }
 }
 
-fn service_level(sla: &sla::Sla) -> Sla {
-    let daily = sla.daily.iter().map(|day| Daily {
-        events_per_day: day.events_per_day,
-        availability: availability_down(day.availability),
-        availability_worst: availability_down(day.worst),
-    });
-    let budgets = sla.budgets.iter().map(|budget| Budget {
-        target: f64::from(budget.target_ppm) / 1e6,
-        daily_ms: ms(budget.daily_ns),
-        events_per_day_max: budget.events_per_day_max,
-    });
-    Sla {
-        per_event_downtime_ms: sla.mean_ns.map(ms_up),
-        per_event_downtime_ms_max: sla.max_ns.map(ms_up),
-        per_event_downtime_ms_worst: sla.worst_ns.map(ms_up),
-        events: sla.events,
-        daily: daily.collect(),
-        budgets: budgets.collect(),
-    }
-}
-
-fn events(observations: &Observations, analysis: &Analysis) -> Vec<Event> {
+fn events(background: &Background, analysis: &Analysis) -> Vec<Event> {
     let figures = analysis.requests.by_event.iter().zip(&analysis.events.hard);
-    let mut events: Vec<_> = observations.events.iter().zip(figures).collect();
+    let mut events: Vec<_> = background.events.iter().zip(figures).collect();
     events.sort_by_key(|(event, _)| (event.started_ns, event.at_ns));
     events
         .into_iter()
@@ -271,9 +272,9 @@ fn latencies(latency: &latency::Latency) -> Latency {
     }
 }
 
-fn propagation(observations: &Observations, analysis: &Analysis) -> Vec<Propagation> {
+fn propagation(background: &Background, analysis: &Analysis) -> Vec<Propagation> {
     let spread = |change: &analyze::propagation::Propagation| Propagation {
-        event_id: observations.events[change.event].id.clone(),
+        event_id: background.events[change.event].id.clone(),
         mechanism: change.mechanism.word().to_owned(),
         first_ms: change.first_ns.map(ms),
         last_ms: change.last_ns.map(ms),

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 pub use instrument::{Control, Machine};
 pub use measured::{
-    Availability, Bounds, Budget, Daily, Downtime, Event, FailureBound, FailureBounds, Latency, LatencyGroup,
-    Propagation, Quantiles, ServedWithin, Sla, Stream, Window,
+    Alert, Availability, Bounds, Budget, Daily, Definition, Downtime, Event, FailureBound, FailureBounds,
+    Latency, LatencyGroup, Propagation, Quantiles, ServedWithin, Sla, Stream, Window,
 };
 
 /// What one run of `harness` found out.
@@ -134,7 +134,7 @@ pub struct Load {
 }
 
 /// Attempts after the warm-up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Requests {
     pub total: u64,
     pub ok: u64,
@@ -149,6 +149,8 @@ pub struct Requests {
     pub by_blame: BTreeMap<String, u64>,
     /// Answers with a wrong status, by status.
     pub by_status: BTreeMap<u16, u64>,
+    /// Those not served, by what became of them, the most frequent first; the unsent are among them.
+    pub classes: Vec<FailureClass>,
     pub by_connection: ByConnection,
     /// By the process generation that the answer named.
     pub by_process: BTreeMap<u32, Attempted>,
@@ -156,6 +158,35 @@ pub struct Requests {
     pub failed_unattributed: u64,
     /// Sent during the warm-up; in no other figure of this section.
     pub warmup: Attempted,
+}
+
+/// Attempts after the warm-up that were not served, alike in what became of them.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FailureClass {
+    /// The step that they reached.
+    pub phase: String,
+    pub cause: String,
+    /// `new`, or `reused` after another attempt.
+    pub connection: String,
+    /// HTTP lets a client repeat them by itself.
+    pub retry_safe: bool,
+    /// `target`, `network`, or `harness` for those that were not sent.
+    pub blame: String,
+    pub count: u64,
+    /// Since the connection was opened.
+    pub age_ms: Spread,
+    /// Since the connection's last answer.
+    pub idle_ms: Spread,
+    /// Attempts on the connection before.
+    pub requests_before: Spread,
+}
+
+/// Extremes, exact, and median with three significant figures; `null` for new connections.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+pub struct Spread {
+    pub min: Option<f64>,
+    pub median: Option<f64>,
+    pub max: Option<f64>,
 }
 
 /// Attempts by the age of their connection.

@@ -28,6 +28,12 @@ pub(super) fn us(ns: u64) -> f64 {
     thousandths(ns)
 }
 
+/// A count as it is.
+#[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+pub(super) fn whole(count: u64) -> f64 {
+    count as f64
+}
+
 /// A fraction with nine decimals, rounded down: what is not whole never becomes 1.
 pub(super) fn availability(fraction: Fraction) -> Option<f64> {
     let Fraction { part, whole } = fraction;
@@ -45,6 +51,11 @@ pub(super) fn probability_up(value: f64) -> f64 {
     ((value * PROBABILITY_DECIMALS).ceil() / PROBABILITY_DECIMALS).min(1.0)
 }
 
+/// A share of a budget, which may be more than the whole of it, with nine decimals, rounded up.
+pub(super) fn share_up(value: f64) -> f64 {
+    (value * f64::from(AVAILABILITY_DECIMALS)).ceil() / f64::from(AVAILABILITY_DECIMALS)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "times stay below 2^53 nanoseconds")]
 fn thousandths(count: u64) -> f64 {
     count as f64 / 1_000.0
@@ -52,7 +63,7 @@ fn thousandths(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{availability, availability_down, ms, ms_down, ms_up, probability_up, us};
+    use super::{availability, availability_down, ms, ms_down, ms_up, probability_up, share_up, us};
     use crate::analyze::availability::Fraction;
 
     #[test]
@@ -65,6 +76,7 @@ mod tests {
         check(availability_down(0.999_999_999_9), "0.999999999");
         check(probability_up(1e-13), "0.000000000001");
         check(probability_up(1.0), "1");
+        check(share_up(1.234_567_890_1), "1.234567891");
         let of = |part, whole| availability(Fraction { part, whole });
         assert_eq!([of(1, 1), of(2, 3), of(0, 0)], [Some(1.0), Some(0.666_666_666), None]);
         assert_eq!(of(9_999_999_999, 10_000_000_000), Some(0.999_999_999));

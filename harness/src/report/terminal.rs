@@ -3,6 +3,7 @@
 //! Sections without anything to say are left out; what was not measured is a dash. Only ASCII is printed.
 //! Whether there is a terminal, and whether it wants colour, is the caller's business.
 
+mod level;
 mod sections;
 pub(crate) mod text;
 
@@ -24,12 +25,13 @@ pub fn render(report: &Report, run_folder: &str, paint: Paint) -> String {
     headline(&mut screen, report);
     sections::gates(&mut screen, report);
     sections::requests(&mut screen, report);
+    level::failures(&mut screen, report);
     sections::connections(&mut screen, report);
     sections::events(&mut screen, report);
     sections::propagation(&mut screen, report);
     sections::downtime(&mut screen, report);
-    sections::availability(&mut screen, report);
-    sections::service_level(&mut screen, report);
+    level::availability(&mut screen, report);
+    level::service_level(&mut screen, report);
     sections::latency(&mut screen, report);
     sections::instrument(&mut screen, report);
     sections::invariants(&mut screen, report);

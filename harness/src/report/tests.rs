@@ -87,7 +87,12 @@ fn every_promised_field_is_there() {
         ("/availability/failure_upper_bound_95", "per_request per_event"),
         ("/downtime", "hard_ms brownout_ms min_detectable_ms windows"),
         ("/downtime/hard_ms", "lower upper"),
-        ("/sla", "per_event_downtime_ms daily"),
+        (
+            "/requests/classes/0",
+            "phase cause connection retry_safe blame count age_ms idle_ms requests_before",
+        ),
+        ("/sla", "per_event_downtime_ms daily definitions budgets alerts"),
+        ("/sla/definitions/0", "name availability windows rule source"),
         ("/sla/daily/0", "events_per_day availability"),
         ("/events/0", "id kind at_ms started_ms acked_ms ended_ms outcome failed_requests detail"),
         ("/latency_ms", "intended service around_events"),
@@ -200,8 +205,16 @@ pub(crate) fn check_manual(section: &str, schema: &Schema, shapes: &[&str], desc
 }
 
 /// Shapes that many fields have; the manual describes them once.
-const SHAPES: [&str; 7] =
-    ["Attempted", "Bounds", "ConnectionCounts", "FailureBound", "LatencyGroup", "Quantiles", "ServedWithin"];
+const SHAPES: [&str; 8] = [
+    "Attempted",
+    "Bounds",
+    "ConnectionCounts",
+    "FailureBound",
+    "LatencyGroup",
+    "Quantiles",
+    "ServedWithin",
+    "Spread",
+];
 
 /// The paths of all fields, without what lies inside a shape.
 fn collect(root: &Value, schema: &Value, path: &str, shapes: &[&str], fields: &mut Vec<String>) {

@@ -79,12 +79,12 @@ impl Bench<'_> {
                 quiet: true,
                 command: self.options.command.clone(),
             };
-            let Ended::Reported { conclusion, interrupted: false, .. } =
+            let Ended::Reported { conclusion, folder: run, interrupted: false } =
                 conduct(plan, &options, &mut interrupts).await?
             else {
                 return Ok(ExitCode::Interrupted);
             };
-            let sample = conclusion.sample(folder.clone());
+            let sample = conclusion.sample(folder.clone(), &run).map_err(Error::Observe)?;
             self.finished.push(Finished { turn, folder, report: conclusion.report, sample });
             self.tell(turn);
         }

@@ -12,7 +12,9 @@ use std::{
 use harness::{
     clock::RunClock,
     drive::load::{self, HeaderNames, LoadHandle, Workload},
-    observe::{Attempt, BuyOutcome, Cause, ClosedBy, EnvironmentRecord, Observations, Phase, RunDir},
+    observe::{
+        Attempt, Background, BuyOutcome, Cause, ClosedBy, EnvironmentRecord, Observations, Phase, RunDir,
+    },
     plan::{
         Arrival, Client, ConnectionMode, ExternalPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
         RequestPlan, StreamPlan, TargetPlan,
@@ -181,7 +183,8 @@ impl Seen {
 
     /// What holds in every run, whatever the target does.
     pub(crate) fn check_books(&self) {
-        let Observations { attempts, connections, instrument, .. } = &self.observations;
+        let Observations { attempts, background } = &self.observations;
+        let Background { connections, instrument, .. } = background;
         assert_eq!(attempts.len() as u64, instrument.planned);
         let ids: HashSet<u64> = attempts.iter().map(|attempt| attempt.id).collect();
         assert_eq!(ids.len(), attempts.len(), "every attempt has one record");

@@ -13,6 +13,6 @@ mod replay;
 mod scenarios;
 mod scripted_http2;
 mod scripted_target;
+mod stopped;
 mod taxonomy;
 mod tls;
-mod stopped;

@@ -1,24 +1,13 @@
 //! Brownouts of one stream: the time in which at least one attempt waited longer than the limit.
 
 use super::{Bounds, Window, WindowKind};
-use crate::{
-    analyze::{attribution::Attribution, intervals::Interval},
-    observe::Attempt,
-};
+use crate::analyze::{attribution::Attribution, intervals::Interval};
 
-/// Joins the waits of the late attempts, given by their indices, into windows.
-pub(super) fn measure(
-    attempts: &[Attempt],
-    late: Vec<u32>,
-    stream: u16,
-    attribution: &Attribution,
-) -> Vec<Window> {
-    let at = |index: u32| &attempts[index as usize];
-    let mut by_intended = late;
-    by_intended.sort_unstable_by_key(|&index| (at(index).intended_ns, at(index).ended_ns, at(index).id));
+/// Joins the waits of the late attempts, each from its intended time to its end, into windows.
+pub(super) fn measure(mut late: Vec<Interval>, stream: u16, attribution: &Attribution) -> Vec<Window> {
+    late.sort_unstable();
     let mut windows: Vec<Window> = Vec::new();
-    for &index in &by_intended {
-        let interval = Interval { from_ns: at(index).intended_ns, to_ns: at(index).ended_ns };
+    for interval in late {
         let next = Window {
             kind: WindowKind::Brownout,
             interval,
@@ -28,14 +17,13 @@ pub(super) fn measure(
             event: attribution.event(interval),
             open_start: false,
             open_end: false,
-            streams: vec![stream],
+            streams: Vec::new(),
         };
         match windows.last_mut() {
             Some(window) if interval.from_ns <= window.interval.to_ns => {
                 window.join(&next);
-                window.streams.truncate(1);
             }
-            _ => windows.push(next),
+            _ => windows.push(Window { streams: vec![stream], ..next }),
         }
     }
     for window in &mut windows {

@@ -1,7 +1,7 @@
 //! Buying attempts and stored orders, ready to be looked up. References in order, no copies: an entry
 //! costs eight bytes and a search.
 
-use crate::observe::{Buy, BuyOutcome, Observations, StoredOrder};
+use crate::observe::{Background, Buy, BuyOutcome, StoredOrder};
 
 /// Buying attempts by what the client knows of them, and what the store says. The warm-up is included:
 /// its orders are orders.
@@ -19,7 +19,7 @@ pub struct Orders {
 
 /// The store's orders and the buying attempts, sorted by what they are looked up with.
 pub(super) struct Ledger<'a> {
-    pub(super) observations: &'a Observations,
+    pub(super) background: &'a Background,
     orders_by_id: Vec<&'a StoredOrder>,
     pub(super) orders_by_key: Vec<&'a StoredOrder>,
     /// Buying attempts that reached the wire.
@@ -27,15 +27,15 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn new(observations: &'a Observations) -> Self {
-        let Observations { orders, buys, .. } = observations;
+    pub(super) fn new(background: &'a Background) -> Self {
+        let Background { orders, buys, .. } = background;
         let mut orders_by_id: Vec<_> = orders.iter().collect();
         orders_by_id.sort_unstable_by_key(|order| order.id.as_str());
         let mut orders_by_key: Vec<_> = orders.iter().collect();
         orders_by_key.sort_unstable_by_key(|order| order_key(order));
         let mut buys_by_key: Vec<_> = buys.iter().filter(|buy| buy.outcome != BuyOutcome::Unsent).collect();
         buys_by_key.sort_unstable_by_key(|buy| buy_key(buy));
-        Self { observations, orders_by_id, orders_by_key, buys_by_key }
+        Self { background, orders_by_id, orders_by_key, buys_by_key }
     }
 
     pub(super) fn orders_with_id(&self, id: &str) -> &[&'a StoredOrder] {
@@ -66,7 +66,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn count(&self) -> Orders {
         let mut orders = Orders::default();
         let mut unknown_stored = 0;
-        for buy in &self.observations.buys {
+        for buy in &self.background.buys {
             match buy.outcome {
                 BuyOutcome::Acknowledged { .. } => orders.acknowledged += 1,
                 BuyOutcome::Rejected { .. } => orders.rejected += 1,
@@ -77,9 +77,9 @@ impl<'a> Ledger<'a> {
                 }
             }
         }
-        if self.observations.environment.store_read {
+        if self.background.environment.store_read {
             orders.unknown_stored = Some(unknown_stored);
-            orders.stored = Some(self.observations.orders.len() as u64);
+            orders.stored = Some(self.background.orders.len() as u64);
         }
         orders
     }

@@ -7,7 +7,7 @@ use super::{
     ledger::{Ledger, Orders, order_key},
 };
 use crate::{
-    observe::{Buy, BuyOutcome, Observations, StoredOrder},
+    observe::{Background, Buy, BuyOutcome, StoredOrder},
     plan::TargetPlan,
 };
 
@@ -24,7 +24,7 @@ pub(super) fn check(ledger: &Ledger<'_>) -> Vec<Invariant> {
         ("limit-per-user", limit_per_user),
         ("one-process-per-order", one_process_per_order),
     ];
-    if !ledger.observations.environment.store_read {
+    if !ledger.background.environment.store_read {
         let why = "the target's store was not read";
         return CHECKS.map(|(name, _)| Invariant::not_checked(name, why)).into();
     }
@@ -33,7 +33,7 @@ pub(super) fn check(ledger: &Ledger<'_>) -> Vec<Invariant> {
 
 /// No more orders than stock, no negative stock, and what left the stock is in the orders.
 fn not_oversold(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
-    let Observations { stock, orders, .. } = ledger.observations;
+    let Background { stock, orders, .. } = ledger.background;
     if stock.is_empty() {
         return Invariant::not_checked(name, "the store holds no stock");
     }
@@ -67,7 +67,7 @@ fn not_oversold(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
 fn acknowledged_orders_stored(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     let mut violations = Vec::new();
     let mut acknowledged = 0_u64;
-    for buy in &ledger.observations.buys {
+    for buy in &ledger.background.buys {
         let BuyOutcome::Acknowledged { order } = &buy.outcome else { continue };
         acknowledged += 1;
         let asked = format!("user {} event {} goods {} key {}", buy.user, buy.event, buy.goods, buy.key);
@@ -102,20 +102,20 @@ fn matches_request(order: &StoredOrder, buy: &Buy) -> bool {
 
 /// Who was refused has no order.
 fn refused_orders_not_stored(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
-    let refused = ledger.observations.buys.iter().filter(|buy| is_refused(&buy.outcome)).count();
+    let refused = ledger.background.buys.iter().filter(|buy| is_refused(&buy.outcome)).count();
     if refused == 0 {
         return Invariant::not_checked(name, "no order was refused");
     }
-    let violations = ledger.observations.orders.iter().filter_map(|order| {
+    let violations = ledger.background.orders.iter().filter_map(|order| {
         let buy = ledger.only_buy(order).filter(|buy| is_refused(&buy.outcome))?;
         Some(format!("order {} (user {} key {}) was refused but is stored", order.id, buy.user, buy.key))
     });
-    Invariant::from_violations(name, violations.collect(), format!("{refused} refused, none stored"))
+    Invariant::from_violations(name, violations, format!("{refused} refused, none stored"))
 }
 
 /// Each stored order was asked for by its user, with its key, for its good.
 fn no_unasked_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
-    let Observations { orders, instrument, .. } = ledger.observations;
+    let Background { orders, instrument, .. } = ledger.background;
     if orders.is_empty() {
         return Invariant::not_checked(name, "the store holds no order");
     }
@@ -137,7 +137,7 @@ fn no_unasked_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
 
 /// At most one order for a user's key.
 fn no_duplicate_key(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
-    let orders = &ledger.observations.orders;
+    let orders = &ledger.background.orders;
     if orders.is_empty() {
         return Invariant::not_checked(name, "the store holds no order");
     }
@@ -147,12 +147,12 @@ fn no_duplicate_key(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         .filter(|orders| orders.len() > 1)
         .map(|orders| format!("user {} key {} has {} orders", orders[0].user, orders[0].key, orders.len()));
     let checked = format!("{} stored orders have as many keys", orders.len());
-    Invariant::from_violations(name, violations.collect(), checked)
+    Invariant::from_violations(name, violations, checked)
 }
 
 /// No user has more of a good than the plan allows.
 fn limit_per_user(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
-    let Observations { orders, plan, .. } = ledger.observations;
+    let Background { orders, plan, .. } = ledger.background;
     let TargetPlan::Reference(reference) = &plan.target else {
         return Invariant::not_checked(name, "the plan knows no limit per user for this target");
     };
@@ -164,13 +164,10 @@ fn limit_per_user(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         *bought.entry((order.user, order.event, order.goods)).or_default() += 1;
     }
     let limit = reference.limit_per_user;
-    let violations = bought
-        .iter()
-        .filter(|&(_, &orders)| orders > limit)
-        .map(|((user, event, goods), orders)| {
+    let violations =
+        bought.iter().filter(|&(_, &orders)| orders > limit).map(|((user, event, goods), orders)| {
             format!("user {user} has {orders} orders of event {event} goods {goods}, the limit is {limit}")
-        })
-        .collect();
+        });
     let most = bought.values().max().copied().unwrap_or(0);
     Invariant::from_violations(name, violations, format!("at most {most} of {limit} per user and good"))
 }
@@ -182,7 +179,7 @@ fn limit_per_user(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
 fn one_process_per_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     let mut compared = 0_u64;
     let mut violations = Vec::new();
-    for order in &ledger.observations.orders {
+    for order in &ledger.background.orders {
         let Some(buy) = ledger.only_buy(order) else { continue };
         if !matches!(buy.outcome, BuyOutcome::Acknowledged { .. }) || buy.process == 0 {
             continue;

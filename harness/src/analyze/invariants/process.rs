@@ -1,12 +1,62 @@
 //! The process generations that answers name, held against the upgrades.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Invariant;
 use crate::{
-    observe::{Attempt, EventOutcome, Observations},
+    observe::{Attempt, Background, Connection, EventOutcome, EventRecord},
     plan::TargetPlan,
 };
+
+/// Answers that an older process gave than the one that had taken over.
+#[derive(Debug, Clone)]
+pub(super) struct OldProcesses {
+    upgrades: Upgrades,
+    /// Answers on reused connections count too.
+    all_move: bool,
+    /// Answers that could be held against an upgrade.
+    checked: u64,
+    /// Those of them that an older process gave.
+    suspects: Vec<Suspect>,
+}
+
+/// An answer that an older process gave.
+#[derive(Debug, Clone, Copy)]
+struct Suspect {
+    id: u64,
+    sent_ns: u64,
+    connection: u32,
+    process: u32,
+}
+
+impl OldProcesses {
+    pub(super) fn new(background: &Background) -> Self {
+        Self {
+            upgrades: Upgrades::new(&background.events),
+            all_move: all_move(&background.plan.target),
+            checked: 0,
+            suspects: Vec::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, attempt: &Attempt) {
+        if attempt.process == 0 || (attempt.reused() && !self.all_move) {
+            return;
+        }
+        if let Some(expected) = self.upgrades.process_at(attempt.sent_ns) {
+            self.checked += 1;
+            if attempt.process < expected {
+                let Attempt { id, sent_ns, connection, process, .. } = *attempt;
+                self.suspects.push(Suspect { id, sent_ns, connection, process });
+            }
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.suspects.extend(other.suspects);
+    }
+}
 
 /// Nothing that was begun after an upgrade had been acknowledged is served by an older process than the one
 /// that the upgrade brought up.
@@ -15,57 +65,49 @@ use crate::{
 /// may meet the old process. Of the others only fresh connections are looked at, and only those that the
 /// client began to open after the acknowledgement: a connection that was open or being opened may rightly be
 /// finished by the old process.
-pub(super) fn no_old_process_after_upgrade(observations: &Observations) -> Invariant {
+pub(super) fn no_old_process_after_upgrade(found: &OldProcesses, connections: &[Connection]) -> Invariant {
     const NAME: &str = "no-old-process-after-upgrade";
-    let upgrades = Upgrades::new(observations);
+    let OldProcesses { upgrades, all_move, checked, suspects } = found;
     if upgrades.acknowledged.is_empty() {
         return Invariant::not_checked(NAME, "no acknowledged upgrade told the new process");
     }
-    let all_move = all_move(&observations.plan.target);
-    let later: Vec<(&Attempt, u32)> = observations
-        .attempts
-        .iter()
-        .filter(|attempt| attempt.process != 0 && (all_move || !attempt.reused()))
-        .filter_map(|attempt| Some((attempt, upgrades.process_at(attempt.sent_ns)?)))
-        .collect();
-    let which = if all_move { "" } else { " on fresh connections" };
-    if later.is_empty() {
+    let which = if *all_move { "" } else { " on fresh connections" };
+    if *checked == 0 {
         let why = format!("no answer{which} after an upgrade named its process");
         return Invariant::not_checked(NAME, &why);
     }
-    let suspects: Vec<&Attempt> = later
-        .iter()
-        .filter(|(attempt, expected)| attempt.process < *expected)
-        .map(|&(attempt, _)| attempt)
-        .collect();
-    let violations = if all_move {
-        suspects.iter().filter_map(|attempt| violation(attempt, &upgrades, attempt.sent_ns)).collect()
-    } else {
-        confirm(observations, &upgrades, &suspects)
-    };
-    let checked = format!("{} answers{which} after {} upgrades", later.len(), upgrades.acknowledged.len());
+    let checked = format!("{checked} answers{which} after {} upgrades", upgrades.acknowledged.len());
+    if *all_move {
+        let violations = suspects.iter().filter_map(|suspect| violation(suspect, upgrades, suspect.sent_ns));
+        return Invariant::from_violations(NAME, violations, checked);
+    }
+    let violations = confirm(connections, upgrades, suspects);
     Invariant::from_violations(NAME, violations, checked)
 }
 
 /// Drops the suspects whose connection was older than the acknowledgement: a pool may open one long before
 /// its first request.
-fn confirm(observations: &Observations, upgrades: &Upgrades, suspects: &[&Attempt]) -> Vec<String> {
-    if suspects.is_empty() {
-        return Vec::new();
-    }
-    let opened: HashMap<u32, u64> =
-        observations.connections.iter().map(|connection| (connection.id, connection.opened_ns)).collect();
-    let confirmed = suspects.iter().filter_map(|attempt| {
-        let begun_ns = opened.get(&attempt.connection)?.min(&attempt.sent_ns);
-        violation(attempt, upgrades, *begun_ns)
-    });
-    confirmed.collect()
+fn confirm(
+    connections: &[Connection],
+    upgrades: &Upgrades,
+    suspects: &[Suspect],
+) -> impl Iterator<Item = String> {
+    let wanted: HashSet<u32> = suspects.iter().map(|suspect| suspect.connection).collect();
+    let opened: HashMap<u32, u64> = connections
+        .iter()
+        .filter(|connection| wanted.contains(&connection.id))
+        .map(|connection| (connection.id, connection.opened_ns))
+        .collect();
+    suspects.iter().filter_map(move |suspect| {
+        let begun_ns = opened.get(&suspect.connection)?.min(&suspect.sent_ns);
+        violation(suspect, upgrades, *begun_ns)
+    })
 }
 
 /// The violation of an attempt that was begun at a time.
-fn violation(attempt: &Attempt, upgrades: &Upgrades, begun_ns: u64) -> Option<String> {
-    let expected = upgrades.process_at(begun_ns).filter(|expected| attempt.process < *expected)?;
-    let Attempt { id, process, .. } = attempt;
+fn violation(suspect: &Suspect, upgrades: &Upgrades, begun_ns: u64) -> Option<String> {
+    let expected = upgrades.process_at(begun_ns).filter(|expected| suspect.process < *expected)?;
+    let Suspect { id, process, .. } = suspect;
     Some(format!("attempt {id} was answered by process {process} after process {expected} had taken over"))
 }
 
@@ -80,15 +122,15 @@ fn all_move(target: &TargetPlan) -> bool {
 }
 
 /// Which process had taken over by when.
+#[derive(Debug, Clone)]
 struct Upgrades {
     /// Acknowledgement and highest process generation so far, in order of time.
     acknowledged: Vec<(u64, u32)>,
 }
 
 impl Upgrades {
-    fn new(observations: &Observations) -> Self {
-        let mut acknowledged: Vec<(u64, u32)> = observations
-            .events
+    fn new(events: &[EventRecord]) -> Self {
+        let mut acknowledged: Vec<(u64, u32)> = events
             .iter()
             .filter(|event| {
                 event.kind == "upgrade" && event.outcome == EventOutcome::Ok && event.acked_ns > 0

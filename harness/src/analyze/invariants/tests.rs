@@ -1,8 +1,11 @@
 //! Each invariant violated once and caught.
 
-use super::{InvariantOutcome, check};
+use super::{Invariant, InvariantOutcome};
 use crate::{
-    analyze::fixture::{Log, MS, NEW, REUSED, upgrade},
+    analyze::{
+        analyze,
+        fixture::{Log, MS, NEW, REUSED, upgrade},
+    },
     observe::{
         BuyOutcome::{self, Acknowledged, Rejected, Unknown, Unsent},
         Cause, ClosedBy,
@@ -10,11 +13,14 @@ use crate::{
     plan::{ExternalPlan, TargetPlan},
 };
 
+fn check(log: &Log) -> Vec<Invariant> {
+    analyze(&log.finish()).invariants
+}
+
 /// The invariants that fail, in order, each with its proof.
 #[track_caller]
 fn check_violations(log: &Log, expected: &[&str]) {
-    let failed: Vec<String> = check(&log.finish())
-        .0
+    let failed: Vec<String> = check(log)
         .into_iter()
         .filter(|invariant| invariant.outcome == InvariantOutcome::Fail)
         .map(|invariant| format!("{}: {}", invariant.name, invariant.detail))
@@ -38,8 +44,7 @@ fn sound() -> Log {
 
 #[test]
 fn a_sound_run_passes_everything() {
-    let lines: Vec<String> = check(&sound().finish())
-        .0
+    let lines: Vec<String> = check(&sound())
         .into_iter()
         .map(|invariant| format!("{} {:?} {}", invariant.name, invariant.outcome, invariant.detail))
         .collect();
@@ -147,7 +152,7 @@ fn an_unknown_outcome_may_be_stored_or_not() {
     log.observations.plan.target = external();
     log.store("o4", "k4").buy("k6", Rejected { status: 503 }).store("o6", "k6");
     check_violations(&log, &[]);
-    let (_, orders) = check(&log.finish());
+    let orders = analyze(&log.finish()).orders;
     assert_eq!((orders.unknown, orders.unknown_stored, orders.stored), (1, Some(1), Some(4)));
     assert_eq!((orders.acknowledged, orders.rejected), (2, 2));
 }
@@ -249,7 +254,7 @@ fn an_external_target_is_not_checked() {
     log.observations.environment.store_read = false;
     log.observations.stock.clear();
     log.steady(REUSED, 0, 10).push(REUSED, 10, 11, Cause::Reset);
-    let (invariants, _) = check(&log.finish());
+    let invariants = check(&log);
     assert_eq!(invariants.len(), 9);
     for invariant in invariants {
         assert_eq!(invariant.outcome, InvariantOutcome::NotChecked, "{invariant:?}");
@@ -258,7 +263,7 @@ fn an_external_target_is_not_checked() {
 
 #[test]
 fn an_empty_store_is_not_checked_where_there_is_nothing_to_compare() {
-    let (invariants, _) = check(&Log::new().finish());
+    let invariants = check(&Log::new());
     let passed: Vec<_> = invariants
         .iter()
         .filter(|invariant| invariant.outcome == InvariantOutcome::Pass)

@@ -10,7 +10,7 @@ use crate::{
         pipe::{Trial, conclude},
         target::{Kills, Script, StepKind, TrueOutage, TrueStall, Truth},
     },
-    observe::{Attempt, Cause, EnvironmentRecord, Instrument, Observations, Phase},
+    observe::{Attempt, Background, Cause, EnvironmentRecord, Instrument, Observations, Phase},
     plan::{Plan, arrivals},
 };
 
@@ -55,7 +55,7 @@ impl Run {
     fn judge(self) -> Vec<Judged> {
         let report = conclude(&self.observations);
         let Self { case, observations, truth, shaken } = self;
-        judge(&case, &Trial { plan: observations.plan, report, truth, shaken })
+        judge(&case, &Trial { plan: observations.background.plan, report, truth, shaken })
     }
 
     fn lie(mut self, lie: impl FnOnce(&mut Vec<Attempt>, &Truth)) -> Self {
@@ -134,7 +134,7 @@ fn meet(attempt: &mut Attempt, script: &Script, truth: &mut Truth, case: Case) {
 
 fn observations(plan: Plan, attempts: Vec<Attempt>) -> Observations {
     let sent = attempts.len() as u64;
-    Observations {
+    let background = Background {
         plan,
         environment: EnvironmentRecord {
             run_id: "calibrate".to_owned(),
@@ -151,7 +151,6 @@ fn observations(plan: Plan, attempts: Vec<Attempt>) -> Observations {
             store_read: false,
         },
         instrument: Instrument { planned: sent, sent, in_flight_max: 1, ..Instrument::default() },
-        attempts,
         control: Vec::new(),
         machine: Vec::new(),
         connections: Vec::new(),
@@ -159,7 +158,8 @@ fn observations(plan: Plan, attempts: Vec<Attempt>) -> Observations {
         events: Vec::new(),
         orders: Vec::new(),
         stock: Vec::new(),
-    }
+    };
+    Observations { attempts, background }
 }
 
 #[track_caller]

@@ -3,18 +3,18 @@
 use super::{bounds, by_word, quantiles};
 use crate::{
     analyze::{self, Analysis},
-    observe::Observations,
+    observe::Background,
     report::{
         Control, Machine,
         round::{ms, ms_up, us},
     },
 };
 
-pub(super) fn control(observations: &Observations, analysis: &Analysis) -> Control {
+pub(super) fn control(background: &Background, analysis: &Analysis) -> Control {
     let control = analysis.control.as_ref();
     let measured = control.filter(|control| control.attempts > 0);
     Control {
-        rate: control.map(|_| observations.plan.load.control_rate),
+        rate: control.map(|_| background.plan.load.control_rate),
         attempts: control.map(|control| control.attempts),
         lost: control.map(analyze::control::Control::lost),
         lost_by_class: control.map(|control| by_word(&control.lost_by_class)).unwrap_or_default(),

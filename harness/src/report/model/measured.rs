@@ -12,7 +12,7 @@ use super::Attempted;
 pub struct Availability {
     /// Attempts that were answered, of all.
     pub by_request: Option<f64>,
-    /// Time outside the upper bounds of the hard windows, of the measured time.
+    /// Time outside the upper bounds of the hard windows, of the time in which attempts were sent.
     pub by_time: Option<f64>,
     /// By request, when each client repeats once what HTTP permits to repeat.
     pub after_safe_retry: Option<f64>,
@@ -93,14 +93,32 @@ pub struct Window {
 pub struct Sla {
     /// Upper bound of the hard downtime of an event, mean, milliseconds; `null` without an event.
     pub per_event_downtime_ms: Option<f64>,
-    /// The longest of them.
+    /// The most that one event may have caused.
     pub per_event_downtime_ms_max: Option<f64>,
-    /// What cannot be ruled out: the longest, or `min_detectable_ms` if that is longer.
+    /// What cannot be ruled out: the most, or `min_detectable_ms` if that is longer.
     pub per_event_downtime_ms_worst: Option<f64>,
     /// Number of events behind these figures.
     pub events: u64,
     pub daily: Vec<Daily>,
+    /// The availability of the run, as differently as it is defined.
+    pub definitions: Vec<Definition>,
+    /// Empty when nothing was sent.
     pub budgets: Vec<Budget>,
+    /// Burn-rate alerts over two windows.
+    pub alerts: Vec<Alert>,
+}
+
+/// A definition of availability and what the run comes to by it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Definition {
+    pub name: String,
+    /// 0 to 1, rounded down; `null` when the run is shorter than a window, or nothing was sent.
+    pub availability: Option<f64>,
+    /// Windows that were measured; `null` for a definition without windows.
+    pub windows: Option<u64>,
+    /// How it is counted.
+    pub rule: String,
+    pub source: String,
 }
 
 /// Availability of a day with so many events.
@@ -113,15 +131,35 @@ pub struct Daily {
     pub availability_worst: f64,
 }
 
-/// What a promised availability leaves room for.
+/// What a promised availability leaves room for, and what the run took of it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Budget {
     /// The promise, 0 to 1.
     pub target: f64,
     /// Downtime of a day that keeps it, milliseconds.
     pub daily_ms: f64,
-    /// Events of the worst length that fit into it; `null` when that length is zero.
+    /// Failed requests of a day at the run's rate that keep it, rounded down.
+    pub daily_requests: Option<u64>,
+    /// The run's downtime, upper bound, of `daily_ms`: 1 is the budget of a whole day.
+    pub used_by_time: f64,
+    /// The run's failed requests of `daily_requests`.
+    pub used_by_request: f64,
+    /// The run's error rate over the budgeted one.
+    pub burn_rate: f64,
+    /// Events of the worst length that fit into it; `null` without an event, or when that length is zero.
     pub events_per_day_max: Option<u64>,
+}
+
+/// A burn-rate alert: it calls when the error rate is so high over both windows at once.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Alert {
+    pub burn_rate: f64,
+    pub long_s: u64,
+    pub short_s: u64,
+    /// The highest error rate over both windows at once; `null` when the run is shorter than the long one.
+    pub error_rate: Option<f64>,
+    /// The promises for which it would have called.
+    pub calls_for: Vec<f64>,
 }
 
 /// A planned action and what came of it. Times are milliseconds after the start of the load.

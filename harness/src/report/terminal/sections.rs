@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Screen, WIDTH,
-    text::{chance, counted, cut, figure, grouped, percent, wrapped},
+    text::{counted, cut, exact, figure, grouped, wrapped},
 };
 use crate::report::{
     Attempted, ConnectionCounts, Event, InvariantWord, LatencyGroup, OutcomeWord, Propagation, Quantiles,
@@ -29,7 +29,7 @@ pub(super) fn summary(report: &Report) -> String {
 }
 
 /// What the events of the run that count as trials are called; `None` when there was none.
-fn noun(report: &Report) -> Option<&'static str> {
+pub(super) fn noun(report: &Report) -> Option<&'static str> {
     match report.events.iter().any(|event| event.kind == "upgrade") {
         true => Some("upgrade"),
         false if report.events.is_empty() => None,
@@ -51,12 +51,6 @@ pub(super) fn gates(screen: &mut Screen, report: &Report) {
     }
 }
 
-/// A limit or its figure, with no more decimals than it has, nor more than six.
-fn exact(value: f64) -> String {
-    let text = format!("{value:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 pub(super) fn requests(screen: &mut Screen, report: &Report) {
     let requests = &report.requests;
     screen.title("REQUESTS", &format!("{:>16}{:>16}{:>16}", "total", "ok", "failed"));
@@ -76,24 +70,10 @@ pub(super) fn requests(screen: &mut Screen, report: &Report) {
     if requests.warmup.total > 0 {
         row("warm-up, not counted", requests.warmup);
     }
-    if requests.failed > 0 {
-        let causes: Vec<String> =
-            requests.by_class.iter().map(|(class, &count)| format!("{class} {}", grouped(count))).collect();
-        let statuses: Vec<String> = requests
-            .by_status
-            .iter()
-            .map(|(status, &count)| format!("{status} {}", grouped(count)))
-            .collect();
-        let mut text = format!("Failed by cause: {}.", causes.join(", "));
-        if !statuses.is_empty() {
-            text.push_str(&format!(" Bad statuses: {}.", statuses.join(", ")));
-        }
-        if !report.events.is_empty() {
-            let belong = grouped(requests.failed - requests.failed_unattributed);
-            let none = grouped(requests.failed_unattributed);
-            text.push_str(&format!(" {belong} belong to an event, {none} to none."));
-        }
-        screen.paragraph(&text);
+    if requests.failed > 0 && !report.events.is_empty() {
+        let belong = grouped(requests.failed - requests.failed_unattributed);
+        let none = grouped(requests.failed_unattributed);
+        screen.paragraph(&format!("Of the failed {belong} belong to an event, {none} to none."));
     }
 }
 
@@ -242,56 +222,10 @@ fn window_row(window: &Window) -> String {
 }
 
 /// Says how many were left out of a list.
-fn and_more(screen: &mut Screen, all: usize, shown: usize) {
+pub(super) fn and_more(screen: &mut Screen, all: usize, shown: usize) {
     if let Some(more) = all.checked_sub(shown).filter(|&more| more > 0) {
         screen.paragraph(&format!("and {} more in report.json", grouped(more as u64)));
     }
-}
-
-pub(super) fn availability(screen: &mut Screen, report: &Report) {
-    let measured = &report.availability;
-    screen.title("AVAILABILITY", "");
-    for (name, share) in [
-        ("by request, no retry", measured.by_request),
-        ("by time", measured.by_time),
-        ("after one safe retry", measured.after_safe_retry),
-    ] {
-        screen.line(&format!("  {name:<22}{:>32}", percent(share)));
-    }
-    let bounds = &measured.failure_upper_bound_95;
-    if let (Some(noun), Some(_)) = (noun(report), bounds.per_event) {
-        let (bad, trials) = (grouped(bounds.events.bad), counted(bounds.events.trials, noun));
-        let most = chance(bounds.per_event);
-        screen.paragraph(&format!("{bad} bad in {trials}: at most {most} of {noun}s can lose anything."));
-    }
-    if bounds.per_request.is_some() {
-        let (bad, trials) = (grouped(bounds.requests.bad), counted(bounds.requests.trials, "request"));
-        let most = chance(bounds.per_request);
-        screen.paragraph(&format!("{bad} failed in {trials}: at most {most} of requests can fail."));
-        screen.paragraph("Both bounds with 95 % confidence. Losses come in clusters: trust the first.");
-    }
-}
-
-pub(super) fn service_level(screen: &mut Screen, report: &Report) {
-    let (Some(noun), false) = (noun(report), report.sla.daily.is_empty()) else { return };
-    let sla = &report.sla;
-    screen.title("SERVICE LEVEL", &format!("{:>32}{:>16}", "mean", "worst case"));
-    let (mean, worst) = (figure(sla.per_event_downtime_ms), figure(sla.per_event_downtime_ms_worst));
-    screen.line(&format!("  {:<22}{mean:>32}{worst:>16}", format!("ms per {noun}")));
-    for day in &sla.daily {
-        let name = format!("{} a day", counted(day.events_per_day.into(), noun));
-        let (mean, worst) = (percent(Some(day.availability)), percent(Some(day.availability_worst)));
-        screen.line(&format!("  {name:<22}{mean:>32}{worst:>16}"));
-    }
-    let room: Vec<String> = sla
-        .budgets
-        .iter()
-        .map(|budget| {
-            let fit = budget.events_per_day_max.map_or_else(|| "any number".to_owned(), grouped);
-            format!("{fit} in {} %", exact(budget.target * 100.0))
-        })
-        .collect();
-    screen.paragraph(&format!("Room for so many {noun}s a day, at worst: {}.", room.join(", ")));
 }
 
 pub(super) fn latency(screen: &mut Screen, report: &Report) {

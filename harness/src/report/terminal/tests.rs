@@ -64,9 +64,10 @@ fn a_pass() {
       An outage shorter than 0.777 ms may have gone unseen.
 
     AVAILABILITY
-      by request, no retry                         100.000 %
-      by time                                      100.000 %
-      after one safe retry                         100.000 %
+      by request                                   100.000 %
+      after safe retry                             100.000 %
+      by time at worst                             100.000 %
+      by time at best                              100.000 %
       0 bad in 3 upgrades: at most 64 % of upgrades can lose anything.
       0 failed in 19,998 requests: at most 0.015 % of requests can fail.
       Both bounds with 95 % confidence. Losses come in clusters: trust the first.
@@ -77,8 +78,13 @@ fn a_pass() {
       2 upgrades a day                             100.000 %    99.9999982 %
       10 upgrades a day                            100.000 %     99.999991 %
       50 upgrades a day                            100.000 %     99.999955 %
-      Room for so many upgrades a day, at worst: 111,272 in 99.9 %, 11,127 in
-      99.99 %, 1,112 in 99.999 %, 111 in 99.9999 %.
+
+    BUDGET OF A DAY       downtime s      failed    upgrades   used here   burn rate
+      99.9 %                   86.40     172,782     111,272         0 %           0
+      99.95 %                  43.20      86,391      55,636         0 %           0
+      99.99 %                  8.640      17,278      11,127         0 %           0
+      99.995 %                 4.320       8,639       5,563         0 %           0
+      99.999 %                 0.864       1,727       1,112         0 %           0
 
     LATENCY ms                      p50        p90        p99      p99.9        max
       from intended time          1.000      1.000      1.000      1.000      1.000
@@ -139,8 +145,15 @@ fn a_failure() {
       stream new                       9,499           9,299             200
       stream reused                    9,200           9,198               2
       warm-up, not counted             1,000           1,000               0
-      Failed by cause: bad-status 1, refused 200, reset 1. Bad statuses: 503 1. 201
-      belong to an event, 1 to none.
+      Of the failed 201 belong to an event, 1 to none.
+
+    NOT SERVED IN   cause          connection  safe retry  blame            requests
+      connect       refused        new         yes         target                200
+      wait          reset          reused      yes         target                  1
+          on connections idle for 0 ms, 1 requests before
+      validate      bad-status     reused      no          target                  1
+          on connections idle for 0 ms, 1 requests before
+      Bad statuses: 503 1.
 
     CONNECTIONS               opened   server closed   client closed      not opened
       used once                    0               0               0               0
@@ -159,12 +172,13 @@ fn a_failure() {
         window      from s  at least   at most requests  event (streams)
         hard         3.998     199.0     303.0      201  upgrade-2 (new, reused)
         hard         7.499         0     3.000        1  no event (reused)
-      An outage shorter than 0.789 ms may have gone unseen.
+      An outage shorter than 0.798 ms may have gone unseen.
 
     AVAILABILITY
-      by request, no retry                      98.9197283 %
-      by time                                   96.7789473 %
-      after one safe retry                      98.9197283 %
+      by request                                98.9197283 %
+      after safe retry                          98.9197283 %
+      by time at worst                          96.7789473 %
+      by time at best                           97.9052631 %
       1 bad in 3 upgrades: at most 87 % of upgrades can lose anything.
       202 failed in 18,699 requests: at most 1.3 % of requests can fail.
       Both bounds with 95 % confidence. Losses come in clusters: trust the first.
@@ -175,8 +189,13 @@ fn a_failure() {
       2 upgrades a day                          99.9997662 %    99.9992986 %
       10 upgrades a day                          99.998831 %     99.996493 %
       50 upgrades a day                          99.994155 %    99.9824652 %
-      Room for so many upgrades a day, at worst: 285 in 99.9 %, 28 in 99.99 %, 2 in
-      99.999 %, 0 in 99.9999 %.
+
+    BUDGET OF A DAY       downtime s      failed    upgrades   used here   burn rate
+      99.9 %                   86.40     170,062         285     0.354 %       10.80
+      99.95 %                  43.20      85,031         142     0.708 %       21.61
+      99.99 %                  8.640      17,006          28     3.542 %       108.0
+      99.995 %                 4.320       8,503          14     7.083 %       216.1
+      99.999 %                 0.864       1,700           2     35.42 %        1080
 
     LATENCY ms                      p50        p90        p99      p99.9        max
       from intended time          1.000      1.000      1.000      1.000      1.000

@@ -33,6 +33,12 @@ pub(crate) fn figure(value: Option<f64>) -> String {
     format!("{value:.decimals$}")
 }
 
+/// A figure with no more decimals than it has, nor more than six.
+pub(super) fn exact(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A share of 1 in percent with seven decimals, cut and not rounded, without zeros at its end.
 pub(crate) fn percent(share: Option<f64>) -> String {
     let Some(share) = share else { return "-".to_owned() };
