@@ -13,6 +13,7 @@ mod bunch;
 mod clients;
 mod connection;
 mod control;
+pub mod hot;
 mod lead;
 mod machine;
 mod pace;
