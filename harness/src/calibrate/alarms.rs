@@ -102,8 +102,15 @@ impl Alarms {
             OutcomeWord::Fail => self.failed += 1,
             OutcomeWord::Inconclusive => self.inconclusive += 1,
         }
-        for reason in &trial.report.verdict.reasons {
-            *reasons.entry(reason.clone()).or_default() += 1;
+        // By gate, because each run would have a sentence of its own.
+        let verdict = &trial.report.verdict;
+        let gates = verdict.gates.iter().filter(|gate| gate.outcome != OutcomeWord::Pass);
+        let mut names: Vec<String> = gates.map(|gate| format!("the gate {}.", gate.name)).collect();
+        if names.is_empty() {
+            names.clone_from(&verdict.reasons);
+        }
+        for name in names {
+            *reasons.entry(name).or_default() += 1;
         }
     }
 
