@@ -89,7 +89,7 @@ fn read_event(
             Some(read_upgrade(&section))
         }
         Kind::Exec => read_exec(&section),
-        Kind::Http => read_http(&section, is_external),
+        Kind::Http => read_http(&section, target),
         Kind::Signal => read_signal(&section, is_external),
     };
     section.finish();
@@ -140,11 +140,19 @@ fn read_exec(section: &Section<'_>) -> Option<Action> {
     Some(Action::Exec { command: command?, timeout_ms })
 }
 
-fn read_http(section: &Section<'_>, is_external: bool) -> Option<Action> {
+fn read_http(section: &Section<'_>, target: Option<&TargetPlan>) -> Option<Action> {
+    let is_external = matches!(target, Some(TargetPlan::External(_)));
     section.require("path", "write path = \"/reload\"");
     let side = section.choice("side", &[("public", Side::Public), ("admin", Side::Admin)]);
     if is_external && side == Some(Side::Admin) {
         section.fault_at("side", "only the reference server has an admin side", "remove it");
+    }
+    if matches!(target, Some(TargetPlan::External(external)) if external.url.starts_with("https:")) {
+        section.fault_at(
+            "action",
+            "a request as an event does not speak TLS",
+            "write action = \"exec\" with curl",
+        );
     }
     let path = section.parse("path", "a path", "write it like \"/reload?now=1\"", checked_path);
     let timeout_ms = duration(section, "timeout", &POSITIVE).map_or(TIMEOUT_MS, |ns| ns / 1_000_000);

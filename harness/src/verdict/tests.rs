@@ -35,7 +35,7 @@ fn sound(gates: &[Gate]) -> Log {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 11] = [
+const PROOFS: [Proof; 12] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
     (Gate::HardDowntimeMsMax(0.0), one_fails, ExitCode::GateFailed),
@@ -47,6 +47,7 @@ const PROOFS: [Proof; 11] = [
     (Gate::StaleMsMax(0.0), old_configuration_after_a_change, ExitCode::GateFailed),
     (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
     (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
+    (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
 ];
 
 fn one_fails(log: &mut Log) {
@@ -62,6 +63,13 @@ fn many_are_slow(log: &mut Log) {
 fn many_are_sent_late(log: &mut Log) {
     for number in 0..30 {
         log.good(1_000 + number, 1_001 + number).late_by(2);
+    }
+}
+
+/// Nothing leaves for a while, and then what was due leaves at once.
+fn stands_still(log: &mut Log) {
+    for number in 0..10 {
+        log.good(1_000 + number, 1_011 + number).late_by(10 - number);
     }
 }
 
