@@ -131,19 +131,56 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 #[test]
 fn list_and_plan_of_the_repository() {
     insta::assert_snapshot!(run("list").1, @"
-    name                  target     time  what
-    fault/frozen          reference    8s  The process is stopped for 3 s and goes
-                                           on; slow answers, but none lost.
-    fault/new-process     reference   10s  Binaries that exit, hang, are garbage or
-                                           missing; nothing may be lost.
-    must-fail/reuseport   reference   20s  The SO_REUSEPORT swap of the seed, 40
-                                           times; must end in exit 1.
-    must-fail/stop-start  reference   12s  Five plain restarts; must end in exit 1
-                                           with the gap of each.
-    smoke                 reference    4s  Five binary swaps in four seconds of
-                                           light load.
-    upgrade               reference   40s  Sixty binary swaps under load; not one
-                                           request may fail.
+    name                              target     time  what
+    bench/upgrade                     reference   10s  One run of `harness bench
+                                                       upgrade`: ten swaps between
+                                                       two quiet times.
+    fault/frozen                      reference    8s  The process is stopped for 3
+                                                       s and goes on; slow answers,
+                                                       but none lost.
+    fault/new-process                 reference   10s  Binaries that exit, hang, are
+                                                       garbage or missing; nothing
+                                                       may be lost.
+    must-fail/broken/answer-twice     reference    3s  One answer in 50 comes twice;
+                                                       must end in exit 1.
+    must-fail/broken/drop             reference    3s  One answer in 50 is never
+                                                       sent and its connection
+                                                       closed; must end in exit 1.
+    must-fail/broken/generation-back  reference    3s  One answer in 50 names an
+                                                       older configuration; must end
+                                                       in exit 5.
+    must-fail/broken/lose-order       reference    3s  One order in 10 is
+                                                       acknowledged and not stored;
+                                                       must end in exit 5.
+    must-fail/broken/oversell         reference    3s  More is sold than there is;
+                                                       must end in exit 5.
+    must-fail/broken/reset-on-drain   reference    3s  An upgrade resets connections
+                                                       instead of moving them; must
+                                                       end in exit 1.
+    must-fail/broken/stale-config     reference    3s  Answers name the old
+                                                       configuration for 900 ms;
+                                                       must end in exit 1.
+    must-fail/broken/store-twice      reference    3s  One order in 10 is stored
+                                                       twice; must end in exit 5.
+    must-fail/broken/truncate-body    reference    3s  One answer in 50 is a byte
+                                                       too short; must end in exit
+                                                       1.
+    must-fail/broken/wrong-body       reference    3s  One answer in 50 has a wrong
+                                                       byte; must end in exit 1.
+    must-fail/reuseport               reference   20s  The SO_REUSEPORT swap of the
+                                                       seed, 40 times; must end in
+                                                       exit 1.
+    must-fail/stop-start              reference   12s  Five plain restarts; must end
+                                                       in exit 1 with the gap of
+                                                       each.
+    smoke                             reference    4s  Five binary swaps in four
+                                                       seconds of light load.
+    streams                           reference   12s  Ten binary swaps under strict
+                                                       clients of HTTP/1.1 and
+                                                       HTTP/2, and under reqwest.
+    upgrade                           reference   40s  Sixty binary swaps under
+                                                       load; not one request may
+                                                       fail.
     ");
     insta::assert_snapshot!(run("plan upgrade").1, @"
     upgrade
