@@ -7,6 +7,7 @@ use crate::{
         fixture::{Log, MS, NEW, REUSED, upgrade},
     },
     observe::Cause::{self, Refused, Reset, Timeout},
+    plan::{Arrival, Stage},
 };
 
 fn downtime(log: &Log) -> Downtime {
@@ -189,4 +190,24 @@ fn only_counted_attempts_make_windows() {
     log.observations.plan.load.warmup_ns = 500 * MS;
     log.outage(NEW, 0, 100).steady(NEW, 500, 600).bad(600, 600, Cause::NoPorts).steady(NEW, 601, 700);
     check(&log, &[]);
+}
+
+/// An outage may come where the stages are lowest, so what is certain there is what is promised.
+#[test]
+fn stages_and_closed_loops_promise_less() {
+    let shortest = |stages: &[(u64, f64)], arrival: Arrival| {
+        let mut log = Log::new();
+        log.steady(REUSED, 0, 100);
+        let load = &mut log.observations.plan.load;
+        load.duration_ns = 100 * MS;
+        load.streams[usize::from(REUSED)].arrival = arrival;
+        let stage = |&(ms, factor): &(u64, f64)| Stage { duration_ns: ms * MS, from: factor, to: factor };
+        load.stages = stages.iter().map(stage).collect();
+        downtime(&log).min_detectable_ns
+    };
+    // 1,000 a second on average; the lower half has a third of the mean.
+    assert_eq!(shortest(&[], Arrival::Uniform), Some(950_000));
+    assert_eq!(shortest(&[(50, 0.2), (50, 1.0)], Arrival::Uniform), Some(2_850_000));
+    assert_eq!(shortest(&[(50, 0.0), (50, 1.0)], Arrival::Uniform), None);
+    assert_eq!(shortest(&[], Arrival::Closed), None);
 }
