@@ -168,6 +168,7 @@ pub(crate) fn plan(attempts: u64) -> Plan {
         seed: 1,
         target: TargetPlan::External(ExternalPlan {
             url: "http://127.0.0.1:1".to_owned(),
+            tls: None,
             process_header: None,
             config_header: None,
         }),
@@ -177,6 +178,7 @@ pub(crate) fn plan(attempts: u64) -> Plan {
             timeout_ns: 5_000 * MS,
             slow_ns: 5 * MS,
             in_flight_max: 1_000,
+            coalesce_ns: 0,
             stages: Vec::new(),
             control_rate: 0.0,
             streams: vec![

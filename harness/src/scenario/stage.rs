@@ -52,7 +52,7 @@ fn read_one(stage: Section<'_>) -> Option<Stage> {
     let (step, ramp) = (stage.has("rate"), stage.has("from") || stage.has("to"));
     match (step, ramp) {
         (true, true) => {
-            stage.fault_at("rate", "a stage has either a rate or a ramp", "remove the rate, or from and to")
+            stage.fault_at("rate", "a stage has either a rate or a ramp", "remove the rate, or from and to");
         }
         (false, true) => {
             stage.require("from", "write the factor at the beginning, like from = 0.1");

@@ -293,23 +293,30 @@ struct Refusing {
 impl Refusing {
     fn start(alpn: &str) -> Self {
         tls::provide();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let ca = tempfile::tempdir().unwrap();
-        fs::write(ca.path().join("ca.pem"), made.cert.pem()).unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+            .expect("the scripted server must serve");
+        let ca = tempfile::tempdir().expect("the scripted server must serve");
+        fs::write(ca.path().join("ca.pem"), made.cert.pem()).expect("the scripted server must serve");
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let config = ServerConfig::builder().with_no_client_auth();
-        let mut config = config.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let mut config = config
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("the scripted server must serve");
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let (address, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the scripted server must serve");
+        listener.set_nonblocking(true).expect("the scripted server must serve");
+        let (address, requests) =
+            (listener.local_addr().expect("the scripted server must serve"), Arc::new(AtomicUsize::new(0)));
         let over = CancellationToken::new();
         let (acceptor, counted, stop) =
             (TlsAcceptor::from(Arc::new(config)), Arc::clone(&requests), over.clone());
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("the scripted server must serve");
             runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).unwrap();
+                let listener = TcpListener::from_std(listener).expect("the scripted server must serve");
                 let mut connections = JoinSet::new();
                 while let Some(Ok((socket, _))) = stop.run_until_cancelled(listener.accept()).await {
                     connections.spawn(refuse(acceptor.clone(), socket, Arc::clone(&counted)));
@@ -340,7 +347,7 @@ async fn refuse(acceptor: TlsAcceptor, socket: TcpStream, requests: Arc<AtomicUs
         if (requests.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(20) {
             respond.send_reset(h2::Reason::REFUSED_STREAM);
         } else {
-            respond.send_response(http::Response::new(()), true).unwrap();
+            respond.send_response(http::Response::new(()), true).expect("the scripted server must serve");
         }
     }
 }

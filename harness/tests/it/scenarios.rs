@@ -129,6 +129,7 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of them are what the commands print")]
 fn list_and_plan_of_the_repository() {
     insta::assert_snapshot!(run("list").1, @"
     name                              target     time  what

@@ -110,7 +110,7 @@ proptest! {
         seed: u64,
         index in 0_usize..50,
         poisson: bool,
-        part in 0.0_f64..1.0,
+        per_mille in 0_u64..1_000,
     ) {
         let duration_ns = stages.iter().map(|stage| stage.duration_ns).sum();
         let load = load(duration_ns, stages.clone(), Vec::new());
@@ -119,7 +119,7 @@ proptest! {
         prop_assert!(arrivals(&stream, index, seed, &load).eq(times.iter().copied()));
         prop_assert!(times.is_sorted());
         prop_assert!(times.iter().all(|due_ns| *due_ns < duration_ns));
-        for at_ns in [duration_ns, (duration_ns as f64 * part) as u64] {
+        for at_ns in [duration_ns, duration_ns / 1_000 * per_mille] {
             let sent = times.iter().filter(|due_ns| **due_ns < at_ns).count() as f64;
             let expected = rate * integral(&stages, at_ns);
             let allowed = if poisson { 6.0 * expected.sqrt() + 6.0 } else { 1.0 + 1e-6 };

@@ -88,9 +88,8 @@ fn a_closed_loop_has_no_rate_and_no_lateness() {
     let plan = closed("", "").unwrap();
     assert_eq!((plan.load.streams[0].arrival, plan.load.streams[0].rate), (Arrival::Closed, 0.0));
     assert_eq!(plan.gates, [Gate::FailedMax(0), Gate::UnsentMax(0), Gate::BlindMsMax(1_000.0)]);
-    let mixed =
-        format!("[[load.stream]]\nname = \"open\"\nconnection = \"new\"\narrival = \"poisson\"\nrate = 5");
-    let plan = closed("", &mixed).unwrap();
+    let mixed = "[[load.stream]]\nname = \"open\"\nconnection = \"new\"\narrival = \"poisson\"\nrate = 5";
+    let plan = closed("", mixed).unwrap();
     assert_eq!(plan.load.streams[1].arrival, Arrival::Poisson);
     assert!(plan.gates.contains(&Gate::LatenessP99UsMax(50_000)));
 }
