@@ -114,14 +114,16 @@ impl Times {
         })
     }
 
-    /// The time that `per_mille` of `whole` values lie within, where the missing ones lie beyond all.
+    /// The time that `per_mille` of `whole` values lie within, where the missing ones lie beyond all: the upper
+    /// end of its bucket, and no more than `largest`. That must be the largest of the missing ones too, or a
+    /// failure that takes the largest value away would better the figure.
     #[must_use]
-    pub fn within(&self, per_mille: u64, whole: u64) -> Option<u64> {
+    pub fn within(&self, per_mille: u64, whole: u64, largest: u64) -> Option<u64> {
         let wanted = u64::try_from((u128::from(whole) * u128::from(per_mille)).div_ceil(1_000)).ok()?;
         let mut counted = 0;
         self.histogram.iter_recorded().find_map(|step| {
             counted += step.count_since_last_iteration();
-            (wanted > 0 && counted >= wanted).then(|| step.value_iterated_to().min(self.max))
+            (wanted > 0 && counted >= wanted).then(|| step.value_iterated_to().min(largest))
         })
     }
 }
@@ -199,7 +201,8 @@ impl Partial {
     #[must_use]
     pub fn finish(&self) -> Latency {
         let all = Clocks::sum(self.clocks.iter().flatten());
-        let within = |per_mille| self.served.within(per_mille, all.attempts);
+        let largest = all.intended.map_or(0, |quantiles| quantiles.max);
+        let within = |per_mille| self.served.within(per_mille, all.attempts, largest);
         Latency {
             served_within: ServedWithin {
                 p50: within(500),
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn quantiles_of_nothing_are_nothing() {
         assert_eq!(Times::default().quantiles(), None);
-        assert_eq!(Times::default().within(990, 0), None);
+        assert_eq!(Times::default().within(990, 0, 0), None);
         assert_eq!(Times::default().spread(), None);
     }
 

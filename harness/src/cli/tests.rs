@@ -119,7 +119,7 @@ fn plan_shows_what_would_happen() {
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight; 50/s to the control target
     seed         7
-    fingerprint  0e10405a3f2e5c2f5c9c734a8d4d86c16627a2e8db3386f4582793cea268f14c
+    fingerprint  5be8fc27d3bd57d04e79107cb0b4c79367149c4232df543c8794bdab6766081d
 
     stream  connection  rate/s  arrival  planned  requests
     busy    16 reused      100  uniform     9000  list 6, info 2, buy 2, order 1
