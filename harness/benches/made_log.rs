@@ -4,7 +4,7 @@
 //! Failures come at random, so that good and bad attempts alternate, which is the hardest case for the
 //! windows. Nothing here depends on a clock: the same arguments make the same log.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use harness::{
     observe::{
@@ -36,7 +36,10 @@ pub(crate) fn write(folder: &Path, attempts: u64, failed_per_mille: u64) -> Resu
         in_flight_max: 100,
         ..Instrument::default()
     })?;
-    std::fs::write(run.buys(), "").map_err(|source| Error::Write { path: run.buys(), source })?;
+    for nothing in [run.buys(), run.machine()] {
+        fs::write(&nothing, "").map_err(|source| Error::Write { path: nothing, source })?;
+    }
+    Writer::<Attempt>::create(&run.control())?.finish()?;
     write_load(&run, attempts, failed_per_mille)?;
     Ok(run)
 }

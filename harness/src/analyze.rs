@@ -103,8 +103,8 @@ pub fn analyze(observations: &Observations) -> Analysis {
     analysis
 }
 
-/// Analyses a run whose attempts come one by one, as a log's reader gives them; about sixteen bytes of each
-/// are kept.
+/// Analyses a run whose attempts come one by one, as a log's reader gives them; sixteen to thirty-two bytes of
+/// each are kept, and thirty-two more of one that took a millisecond or longer: the instrument may explain it.
 ///
 /// # Errors
 /// The first of the log's.
