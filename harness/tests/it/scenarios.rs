@@ -142,12 +142,12 @@ fn list_and_plan_of_the_repository() {
     fault/new-process                 reference   10s  Binaries that exit, hang, are
                                                        garbage or missing; nothing
                                                        may be lost.
-    must-fail/broken/answer-twice     reference    3s  One answer in 50 comes twice;
+    must-fail/broken/answer-twice     reference    3s  One answer in 49 comes twice;
                                                        must end in exit 1.
-    must-fail/broken/drop             reference    3s  One answer in 50 is never
+    must-fail/broken/drop             reference    3s  One answer in 49 is never
                                                        sent and its connection
                                                        closed; must end in exit 1.
-    must-fail/broken/generation-back  reference    3s  One answer in 50 names an
+    must-fail/broken/generation-back  reference    3s  One answer in 49 names an
                                                        older configuration; must end
                                                        in exit 5.
     must-fail/broken/lose-order       reference    3s  One order in 10 is
@@ -163,10 +163,10 @@ fn list_and_plan_of_the_repository() {
                                                        must end in exit 1.
     must-fail/broken/store-twice      reference    3s  One order in 10 is stored
                                                        twice; must end in exit 5.
-    must-fail/broken/truncate-body    reference    3s  One answer in 50 is a byte
+    must-fail/broken/truncate-body    reference    3s  One answer in 49 is a byte
                                                        too short; must end in exit
                                                        1.
-    must-fail/broken/wrong-body       reference    3s  One answer in 50 has a wrong
+    must-fail/broken/wrong-body       reference    3s  One answer in 49 has a wrong
                                                        byte; must end in exit 1.
     must-fail/reuseport               reference   20s  The SO_REUSEPORT swap of the
                                                        seed, 40 times; must end in
