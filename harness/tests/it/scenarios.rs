@@ -51,9 +51,18 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("an example must end"))
         .collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 5);
     for example in examples {
-        if let Err(faults) = Scenario::read(Path::new("README.md"), example, None, &[]) {
+        // Some show a part of a file.
+        let mut example = example.to_owned();
+        if !example.contains("[load]\n") {
+            example = format!("[load]\nrate = 100\nduration = \"10s\"\n{example}");
+        }
+        if !example.starts_with("name = ") {
+            let head = "name = \"part\"\ndescription = \"A part.\"\n[target]\nkind = \"reference\"\n";
+            example = format!("{head}{example}");
+        }
+        if let Err(faults) = Scenario::read(Path::new("README.md"), &example, None, &[]) {
             panic!("{faults}\nin\n{example}");
         }
     }
@@ -65,6 +74,7 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         "[target.upgrade]",
         "[gate]",
         "[load]",
+        "[[load.stage]]",
         "[[load.stream]]",
         "[[load.stream.request]]",
         "[[event]]\naction = \"upgrade\"",
@@ -192,7 +202,7 @@ fn list_and_plan_of_the_repository() {
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
                  15625 in flight; 250/s to the control target
     seed         1
-    fingerprint  c1b6877e342fb97cf43225aad894c355f26dea6a6279bc4053926b88bdcbc530
+    fingerprint  4da645b1bc3d76495371145009fbc1028ba8f0ffb0e0c131729463864c9890e3
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1
