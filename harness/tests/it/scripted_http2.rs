@@ -210,11 +210,14 @@ impl Session<'_> {
                 DATA => {
                     let body_bytes = bodies.entry(frame.stream).or_default();
                     *body_bytes += frame.payload.len();
+                    let room = u32::try_from(frame.payload.len()).expect("frames must be short");
+                    if room > 0 {
+                        // The last frame's room too, or the connection's window shrinks with every body.
+                        self.write(WINDOW_UPDATE, 0, 0, &room.to_be_bytes())?;
+                    }
                     if frame.flags & END_STREAM != 0 {
                         self.request(frame.stream, *body_bytes)?;
-                    } else {
-                        let room = u32::try_from(frame.payload.len()).expect("frames must be short");
-                        self.write(WINDOW_UPDATE, 0, 0, &room.to_be_bytes())?;
+                    } else if room > 0 {
                         self.write(WINDOW_UPDATE, 0, frame.stream, &room.to_be_bytes())?;
                     }
                 }
