@@ -210,7 +210,9 @@ fn outage(trial: &Trial) -> Vec<OutageTrial> {
     let judge = |(index, seen): (usize, &Stream)| {
         let stream = &plan.load.streams[index];
         let spacing_ns = spacing_ns(stream.rate);
-        let inside = |due_ns: &u64| (down.to_ns..up.from_ns).contains(due_ns);
+        // What is due right before the end may well be sent right after it, however small the lateness.
+        let certain_to_ns = up.from_ns.saturating_sub(spacing_ns);
+        let inside = |due_ns: &u64| (down.to_ns..certain_to_ns).contains(due_ns);
         let due = arrivals(stream, index, plan.seed, &plan.load).filter(inside).count() as u64;
         let (lower_ms, upper_ms) = (seen.hard_ms.lower.unwrap_or(0.0), seen.hard_ms.upper.unwrap_or(0.0));
         let (lower_ns, upper_ns) = (ns(lower_ms), ns(upper_ms));

@@ -312,6 +312,24 @@ fn an_outage_outside_of_its_bounds_is_caught() {
     wrong(not_seen, "reported as 0.000 to 0.000 ms");
 }
 
+/// Due right before the target was back and sent right after it: no lie, on either stream.
+#[test]
+fn the_last_attempt_of_an_outage_may_be_served() {
+    let mut run = Run::of(OUTAGE).lie(|attempts, truth| {
+        let last = truth.outages[0].up.from_ns;
+        for stream in [0, 1] {
+            let of_it = attempts.iter_mut().filter(|attempt| attempt.stream == stream);
+            let before = of_it.filter(|attempt| !attempt.ok() && attempt.intended_ns < last);
+            let lost = before.max_by_key(|attempt| attempt.intended_ns).expect("both lost some");
+            (lost.phase, lost.cause, lost.sent_ns) = (Phase::Done, Cause::None, truth.outages[0].up.to_ns);
+            lost.ended_ns = lost.ended_ns.max(lost.sent_ns + 1);
+        }
+    });
+    run.truth.answered += 2;
+    let judged = run.judge();
+    assert!(judged.iter().all(|judged| *judged.finding() == Finding::Right), "{judged:?}");
+}
+
 #[test]
 fn nothing_must_stay_nothing() {
     let run = Run::of(Case::Quiet).lie(|attempts, _| {
