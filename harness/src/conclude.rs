@@ -36,12 +36,12 @@ pub fn conclude(folder: &RunDir) -> Result<Conclusion, Error> {
 }
 
 impl Conclusion {
-    /// What the run gives to a comparison, under a name. The attempts are looked at once more, and held for
-    /// that time.
+    /// What the run gives to a comparison, under a name. The attempts are read once more, one by one, because
+    /// what belongs to an event is known only now.
     ///
     /// # Errors
     /// When the folder cannot be read: see [`RunDir::load`].
     pub fn sample(&self, name: String, folder: &RunDir) -> Result<Sample, Error> {
-        Ok(Sample::new(name, &folder.load()?, &self.analysis, &self.verdict))
+        Sample::new(name, &self.background, folder.read_attempts()?, &self.analysis, &self.verdict)
     }
 }

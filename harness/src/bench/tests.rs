@@ -3,7 +3,10 @@
 use super::{Arm, Finished, Setup, Turn, json, order, render, schema, summarize};
 use crate::{
     analyze::{analyze, fixture::Log},
-    compare::{RowOutcome, Sample, Unit, tests::log},
+    compare::{
+        RowOutcome, Unit,
+        tests::{log, sample_of},
+    },
     exit::ExitCode,
     plan::Plan,
     report::{
@@ -18,7 +21,7 @@ fn finished(turn: Turn, log: &Log) -> Finished {
     let analysis = analyze(&observations);
     let verdict = judge(&observations.plan, &analysis);
     let folder = format!("arm-{}/round-{}", turn.arm, turn.round);
-    let sample = Sample::new(folder.clone(), &observations, &analysis, &verdict);
+    let sample = sample_of(&folder, &observations, &analysis, &verdict);
     Finished { turn, folder, report: build(&observations, &analysis, &verdict), sample }
 }
 

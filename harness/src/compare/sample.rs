@@ -14,9 +14,9 @@ use crate::{
         downtime::{Bounds, Downtime, WindowKind},
         intervals::Interval,
         invariants::InvariantOutcome,
-        select,
+        select::{self, Span},
     },
-    observe::{ClosedBy, Observations},
+    observe::{Attempt, Background, ClosedBy},
     plan::Plan,
     verdict::{Outcome, Verdict},
 };
@@ -77,14 +77,26 @@ pub struct SecondFigures {
 }
 
 impl Sample {
-    /// Takes from a run what a comparison needs.
-    #[must_use]
-    pub fn new(name: String, observations: &Observations, analysis: &Analysis, verdict: &Verdict) -> Self {
-        let attribution = Attribution::new(&observations.events);
-        let Times { near, quiet, failed, lost } = times(observations, analysis, &attribution);
-        let (work, surroundings) = facts(observations);
+    /// Takes from a run what a comparison needs; its attempts come one by one, as a log's reader gives them.
+    ///
+    /// # Errors
+    /// The first of the log's.
+    pub fn new<E>(
+        name: String,
+        background: &Background,
+        attempts: impl IntoIterator<Item = Result<Attempt, E>>,
+        analysis: &Analysis,
+        verdict: &Verdict,
+    ) -> Result<Self, E> {
+        let attribution = Attribution::new(&background.events);
+        let mut times = Times::new(background, analysis.span);
+        for attempt in attempts {
+            times.add(&attempt?, background, analysis, &attribution);
+        }
+        let Times { near, quiet, failed, lost } = times;
+        let (work, surroundings) = facts(background);
         let p99 = |pair: &crate::analyze::latency::Pair| pair.intended.map(|quantiles| quantiles.p99);
-        Self {
+        Ok(Self {
             name,
             work,
             surroundings,
@@ -97,7 +109,7 @@ impl Sample {
                 .collect(),
             requests: analysis.requests.all.total,
             failed: analysis.requests.all.failed,
-            events: events(observations, analysis, &attribution, near, &lost),
+            events: events(background, analysis, &attribution, near, &lost),
             seconds: failed
                 .into_iter()
                 .zip(quiet)
@@ -107,7 +119,7 @@ impl Sample {
                 .collect(),
             p99_near_ns: p99(&analysis.latency.around_events),
             p99_quiet_ns: p99(&analysis.latency.quiet),
-        }
+        })
     }
 
     /// Why the run cannot be relied on, each with the run's name.
@@ -122,28 +134,28 @@ fn inconclusive(verdict: &Verdict) -> Vec<String> {
 }
 
 fn events(
-    observations: &Observations,
+    background: &Background,
     analysis: &Analysis,
     attribution: &Attribution,
     mut near: Vec<Vec<u64>>,
     lost: &[[u64; 2]],
 ) -> Vec<EventFigures> {
-    let brownouts = brownouts(&analysis.downtime, observations.events.len());
-    let closed = closed(observations, attribution);
+    let brownouts = brownouts(&analysis.downtime, background.events.len());
+    let closed = closed(background, attribution);
     let figures = |index: usize| {
         let failed = analysis.requests.by_event[index];
         EventFigures {
             failed,
             failed_new: lost[index][0],
             failed_reused: lost[index][1],
-            bad: failed > 0 || !observations.events[index].as_expected,
+            bad: failed > 0 || !background.events[index].as_expected,
             hard: analysis.events.hard[index],
             brownout_ns: brownouts[index],
             closed_by_server: closed[index],
             p99_ns: p99_of(std::mem::take(&mut near[index])),
         }
     };
-    trials(&observations.events).into_iter().map(figures).collect()
+    trials(&background.events).into_iter().map(figures).collect()
 }
 
 fn brownouts(downtime: &Downtime, events: usize) -> Vec<u64> {
@@ -157,12 +169,12 @@ fn brownouts(downtime: &Downtime, events: usize) -> Vec<u64> {
 }
 
 /// Kept-alive connections that the server closed, by the event that answers for it.
-fn closed(observations: &Observations, attribution: &Attribution) -> Vec<u64> {
-    let mut closed = vec![0; observations.events.len()];
-    for connection in &observations.connections {
+fn closed(background: &Background, attribution: &Attribution) -> Vec<u64> {
+    let mut closed = vec![0; background.events.len()];
+    for connection in &background.connections {
         let at = Interval { from_ns: connection.closed_ns, to_ns: connection.closed_ns };
         if connection.closed_by == ClosedBy::Server
-            && counts::keeps_alive(&observations.plan, connection)
+            && counts::keeps_alive(&background.plan, connection)
             && let Some(event) = attribution.event(at)
         {
             closed[event] += 1;
@@ -183,42 +195,50 @@ struct Times {
     lost: Vec<[u64; 2]>,
 }
 
-fn times(observations: &Observations, analysis: &Analysis, attribution: &Attribution) -> Times {
-    let span = analysis.span;
-    let seconds = span.sending_to_ns.saturating_sub(span.from_ns) / NS_PER_S;
-    let seconds = usize::try_from(seconds).unwrap_or(0);
-    let mut times = Times {
-        near: vec![Vec::new(); observations.events.len()],
-        quiet: vec![Vec::new(); seconds],
-        failed: vec![None; seconds],
-        lost: vec![[0; 2]; observations.events.len()],
-    };
-    for attempt in &observations.attempts {
-        if !select::counts(attempt, observations.plan.load.warmup_ns) {
-            continue;
+impl Times {
+    fn new(background: &Background, span: Span) -> Self {
+        let seconds = span.sending_to_ns.saturating_sub(span.from_ns) / NS_PER_S;
+        let seconds = usize::try_from(seconds).unwrap_or(0);
+        Self {
+            near: vec![Vec::new(); background.events.len()],
+            quiet: vec![Vec::new(); seconds],
+            failed: vec![None; seconds],
+            lost: vec![[0; 2]; background.events.len()],
+        }
+    }
+
+    fn add(
+        &mut self,
+        attempt: &Attempt,
+        background: &Background,
+        analysis: &Analysis,
+        attribution: &Attribution,
+    ) {
+        if !select::counts(attempt, background.plan.load.warmup_ns) {
+            return;
         }
         let took =
             Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns.max(attempt.intended_ns) };
         let event = attribution.event(took);
         if let Some(event) = event {
-            times.near[event].push(took.length_ns());
+            self.near[event].push(took.length_ns());
         }
         if !attempt.ok() {
             let when = Interval { from_ns: attempt.sent_ns, to_ns: attempt.ended_ns };
             let to_blame = attribution.event(when).or_else(|| analysis.downtime.event_of(when));
             if let Some(event) = to_blame {
-                times.lost[event][usize::from(attempt.reused())] += 1;
+                self.lost[event][usize::from(attempt.reused())] += 1;
             }
         }
-        let second = usize::try_from((attempt.intended_ns - span.from_ns) / NS_PER_S).unwrap_or(usize::MAX);
-        if let (Some(failed), Some(quiet)) = (times.failed.get_mut(second), times.quiet.get_mut(second)) {
+        let second = (attempt.intended_ns - analysis.span.from_ns) / NS_PER_S;
+        let second = usize::try_from(second).unwrap_or(usize::MAX);
+        if let (Some(failed), Some(quiet)) = (self.failed.get_mut(second), self.quiet.get_mut(second)) {
             *failed.get_or_insert(0) += u64::from(!attempt.ok());
             if event.is_none() {
                 quiet.push(took.length_ns());
             }
         }
     }
-    times
 }
 
 /// The 99th percentile by nearest rank; `None` of nothing.
@@ -228,19 +248,19 @@ fn p99_of(mut times_ns: Vec<u64>) -> Option<u64> {
 }
 
 /// Plan and surroundings, field by field: the work, and the rest.
-fn facts(observations: &Observations) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+fn facts(background: &Background) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let Plan { schema_version: _, scenario, description: _, seed, target, load, events, gates } =
-        &observations.plan;
+        &background.plan;
     let due: BTreeMap<&str, u64> = events.iter().map(|event| (event.id.as_str(), event.at_ns)).collect();
     let actions: BTreeSet<String> = events
         .iter()
         .map(|event| serde_json::to_value(&event.action).unwrap_or_default().to_string())
         .collect();
-    let environment = &observations.environment;
+    let environment = &background.environment;
     let work = fields(&json!({ "event_count": events.len(), "events_at_ns": due, "load": load }));
     let rest = json!({
         "plan": {
-            "fingerprint": observations.plan.fingerprint(),
+            "fingerprint": background.plan.fingerprint(),
             "scenario": scenario,
             "seed": seed,
             "target": target,

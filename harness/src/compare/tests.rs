@@ -1,15 +1,17 @@
 //! Comparisons of runs written by hand.
 
+use std::convert::Infallible;
+
 use super::{Comparison, Error, RowOutcome, Sample, Unit, compare, holm, json, needed, render, schema};
 use crate::{
     analyze::{
-        analyze,
+        Analysis, analyze,
         fixture::{Log, MS, NEW, REUSED, upgrade},
     },
     exit::ExitCode,
-    observe::{Cause, ClosedBy},
+    observe::{Cause, ClosedBy, Observations},
     report::tests::{check_manual, check_schema},
-    verdict::judge,
+    verdict::{Verdict, judge},
 };
 
 /// A run of ten seconds with this many upgrades, 300 ms apart. The first `bad` lose a request each, and the
@@ -36,7 +38,21 @@ pub(crate) fn log(upgrades: u64, bad: u64, slow_ms: u64) -> Log {
 fn sample(name: &str, log: &Log) -> Sample {
     let observations = log.finish();
     let analysis = analyze(&observations);
-    Sample::new(name.to_owned(), &observations, &analysis, &judge(&observations.plan, &analysis))
+    let verdict = judge(&observations.plan, &analysis);
+    sample_of(name, &observations, &analysis, &verdict)
+}
+
+/// What a run gives to a comparison whose attempts are in memory.
+pub(crate) fn sample_of(
+    name: &str,
+    observations: &Observations,
+    analysis: &Analysis,
+    verdict: &Verdict,
+) -> Sample {
+    let attempts = observations.attempts.iter().copied().map(Ok);
+    let Ok(sample) =
+        Sample::new::<Infallible>(name.to_owned(), &observations.background, attempts, analysis, verdict);
+    sample
 }
 
 fn single(a: &Log, b: &Log) -> Comparison {
