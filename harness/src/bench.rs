@@ -16,7 +16,7 @@ mod text;
 
 pub use self::{
     arm::Arm,
-    model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, Trials, json, schema},
+    model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, Trials, schema},
     order::{Turn, order},
     summary::{Finished, Setup, summarize},
     text::render,

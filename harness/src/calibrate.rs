@@ -24,7 +24,6 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
-use serde::Serialize;
 use tempfile::TempDir;
 
 pub use self::{
@@ -37,7 +36,7 @@ use self::{
     compare::{Finding, judge},
     model::Ledger,
 };
-use crate::{clock::RunClock, drive::load, environment::chain, exit::ExitCode, observe};
+use crate::{clock::RunClock, drive::load, environment::chain, exit::ExitCode, observe, report::json};
 
 /// A case whose trials are disturbed is run at most so many times as often as was asked for.
 const REPEATS_MAX: u64 = 8;
@@ -92,18 +91,18 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
             name: "false-alarms",
             code: alarms.exit_code,
             text: text::alarms(&alarms),
-            json: json(&alarms),
+            json: json::render(&alarms),
         }),
         None => calibrate(options).map(|calibration| Results {
             name: "calibration",
             code: calibration.exit_code,
             text: text::table(&calibration),
-            json: json(&calibration),
+            json: json::render(&calibration),
         }),
     };
     match results.and_then(|results| results.write(options.out.as_deref()).map(|()| results)) {
         Ok(results) => {
-            out.write_all(if options.json { results.json.as_bytes() } else { results.text.as_bytes() })?;
+            out.write_all(if options.json { &results.json } else { results.text.as_bytes() })?;
             Ok(results.code)
         }
         Err(error) => {
@@ -165,14 +164,14 @@ struct Results {
     name: &'static str,
     code: ExitCode,
     text: String,
-    json: String,
+    json: Vec<u8>,
 }
 
 impl Results {
     /// Writes both forms into the folder that was asked for.
     fn write(&self, folder: Option<&Path>) -> Result<(), Error> {
         let Some(folder) = folder else { return Ok(()) };
-        for (extension, content) in [("txt", &self.text), ("json", &self.json)] {
+        for (extension, content) in [("txt", self.text.as_bytes()), ("json", &self.json)] {
             let path = folder.join(self.name).with_extension(extension);
             fs::write(&path, content).map_err(|source| Error::Result { path, source })?;
         }
@@ -218,12 +217,6 @@ fn progress(steps: u64) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     ProgressBar::with_draw_target(Some(steps), target)
-}
-
-fn json(value: &impl Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(value).expect("a result must be expressible in JSON");
-    text.push('\n');
-    text
 }
 
 fn seconds(begun: &RunClock) -> f64 {

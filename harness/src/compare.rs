@@ -26,7 +26,7 @@ use self::figure::Figure;
 pub use self::{
     bootstrap::mean,
     difference::{Difference, first_difference},
-    model::{Between, Comparison, Needed, Row, RowOutcome, Side, Summary, Unit, json, schema},
+    model::{Between, Comparison, Needed, Row, RowOutcome, Side, Summary, Unit, schema},
     ranks::{Ranks, mann_whitney, median},
     sample::{EventFigures, Sample, SecondFigures},
     text::render,

@@ -10,7 +10,7 @@
 mod build;
 pub mod json;
 mod model;
-mod round;
+pub(crate) mod round;
 pub mod terminal;
 
 pub use build::build;

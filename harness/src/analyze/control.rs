@@ -79,16 +79,6 @@ fn alone(background: &Background, streams: Vec<StreamPlan>) -> Background {
     plan.load.control_rate = 0.0;
     plan.events.clear();
     plan.gates.clear();
-    Background {
-        plan,
-        environment: background.environment.clone(),
-        instrument: Instrument { interrupted: background.instrument.interrupted, ..Instrument::default() },
-        control: Vec::new(),
-        machine: Vec::new(),
-        connections: Vec::new(),
-        buys: Vec::new(),
-        events: Vec::new(),
-        orders: Vec::new(),
-        stock: Vec::new(),
-    }
+    let instrument = Instrument { interrupted: background.instrument.interrupted, ..Instrument::default() };
+    Background::new(plan, background.environment.clone(), instrument)
 }

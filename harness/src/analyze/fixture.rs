@@ -34,18 +34,9 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let background = Background {
-            plan: plan(),
-            environment: environment(),
-            instrument: Instrument::default(),
-            control: Vec::new(),
-            machine: Vec::new(),
-            connections: Vec::new(),
-            buys: Vec::new(),
-            events: Vec::new(),
-            orders: Vec::new(),
-            stock: vec![StoredStock { event: 1, goods: 1, initial: 10, left: 10 }],
-        };
+        let stock = vec![StoredStock { event: 1, goods: 1, initial: 10, left: 10 }];
+        let background =
+            Background { stock, ..Background::new(plan(), environment(), Instrument::default()) };
         Self { observations: Observations { attempts: Vec::new(), background }, next_id: 0 }
     }
 
@@ -278,7 +269,7 @@ fn plan() -> Plan {
     }
 }
 
-fn environment() -> EnvironmentRecord {
+pub(crate) fn environment() -> EnvironmentRecord {
     EnvironmentRecord {
         run_id: "upgrade-1".to_owned(),
         started_at: "2026-01-02T03:04:05Z".to_owned(),

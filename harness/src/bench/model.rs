@@ -148,15 +148,7 @@ pub struct Against {
     pub comparison: Comparison,
 }
 
-/// The report as indented JSON with a newline at its end.
-#[must_use]
-pub fn json(report: &BenchReport) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(report).expect("a bench must be expressible in JSON");
-    bytes.push(b'\n');
-    bytes
-}
-
-/// The JSON Schema (2020-12) of what [`json`] writes.
+/// The JSON Schema (2020-12) of a bench's report.
 #[must_use]
 pub fn schema() -> Schema {
     schema_for!(BenchReport)

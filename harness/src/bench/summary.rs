@@ -10,7 +10,10 @@ use crate::{
     compare::{self, EventFigures, Sample, Unit, compare_by, mean, median},
     exit::ExitCode,
     plan::Plan,
-    report::{Attempted, Bounds, OutcomeWord, Report},
+    report::{
+        Attempted, Bounds, OutcomeWord, Report,
+        round::{availability_down, whole},
+    },
 };
 
 /// Events a day for which the availability is given.
@@ -163,7 +166,7 @@ fn figures(arm: &Arm, runs: &[&Finished]) -> ArmFigures {
 
 fn per_event(events: &[&EventFigures]) -> PerEvent {
     let of =
-        |pick: fn(&EventFigures) -> u64| events.iter().map(|event| count(pick(event))).collect::<Vec<_>>();
+        |pick: fn(&EventFigures) -> u64| events.iter().map(|event| whole(pick(event))).collect::<Vec<_>>();
     let upper = of(|event| event.hard.upper_ns);
     PerEvent {
         failed: mean(&of(|event| event.failed)),
@@ -182,10 +185,8 @@ fn daily(per_event: &PerEvent, unseen_ms: f64) -> Vec<Daily> {
     let (Some(mean_ms), Some(max_ms)) = (per_event.hard_ms.upper, per_event.hard_ms_max) else {
         return Vec::new();
     };
-    let of = |events: u32, each_ms: f64| {
-        let share = (1.0 - f64::from(events) * each_ms / DAY_MS).max(0.0);
-        (share * 1e9).floor() / 1e9
-    };
+    let of =
+        |events: u32, each_ms: f64| availability_down((1.0 - f64::from(events) * each_ms / DAY_MS).max(0.0));
     let day = |events_per_day| Daily {
         events_per_day,
         availability: of(events_per_day, mean_ms),
@@ -195,10 +196,5 @@ fn daily(per_event: &PerEvent, unseen_ms: f64) -> Vec<Daily> {
 }
 
 fn seconds(ns: u64) -> f64 {
-    count(ns) / 1e9
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts and times stay below 2^53")]
-fn count(value: u64) -> f64 {
-    value as f64
+    whole(ns) / 1e9
 }

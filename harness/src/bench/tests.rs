@@ -1,6 +1,6 @@
 //! Benches of runs written by hand.
 
-use super::{Arm, Finished, Setup, Turn, json, order, render, schema, summarize};
+use super::{Arm, Finished, Setup, Turn, order, render, schema, summarize};
 use crate::{
     analyze::{analyze, fixture::Log},
     compare::{
@@ -10,7 +10,7 @@ use crate::{
     exit::ExitCode,
     plan::Plan,
     report::{
-        build,
+        build, json,
         tests::{check_manual, check_schema},
     },
     verdict::judge,
@@ -69,7 +69,7 @@ fn the_runs_of_an_arm_are_added_up_and_compared_with_the_first() {
     assert_eq!((against.first.as_str(), against.arm.as_str()), ("handoff-live", "handoff"));
     assert_eq!(against.comparison.unit, Unit::Run);
     assert_eq!(against.comparison.rows[0].outcome, RowOutcome::Worse);
-    assert_eq!(json(&report), json(&report));
+    assert_eq!(json::render(&report), json::render(&report));
 }
 
 #[test]

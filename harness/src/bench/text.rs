@@ -100,15 +100,11 @@ fn line(name: &str, cells: Vec<String>) -> String {
 }
 
 fn judged(row: &Row) -> String {
-    let word = match row.outcome {
-        RowOutcome::Alike => "alike",
-        RowOutcome::Better => "better",
-        RowOutcome::Worse => "worse",
-        RowOutcome::NotEnough => return "unknown".to_owned(),
-        RowOutcome::NotMeasured => return "-".to_owned(),
-    };
-    let p = row.p_holm.map_or_else(String::new, |p| format!(" {p:.3}"));
-    format!("{word}{p}")
+    let word = row.outcome.word();
+    match (row.outcome, row.p_holm) {
+        (RowOutcome::NotEnough | RowOutcome::NotMeasured, _) | (_, None) => word.to_owned(),
+        (_, Some(p)) => format!("{word} {p:.3}"),
+    }
 }
 
 fn notes(report: &BenchReport) -> Vec<String> {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     analyze::intervals::Interval,
     plan::{arrivals, planned},
-    report::{OutcomeWord, Stream, Window},
+    report::{OutcomeWord, Stream, Window, round::ms},
 };
 
 const NS_PER_MS: f64 = 1e6;
@@ -304,11 +304,6 @@ fn is_slow(window: &Window, silent: Interval) -> bool {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a report's times are positive")]
 fn ns(ms: f64) -> u64 {
     (ms * NS_PER_MS).round() as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "times stay below 2^53 nanoseconds")]
-pub(super) fn ms(ns: u64) -> f64 {
-    (ns as f64 / 1_000.0).round() / 1_000.0
 }
 
 fn show(ns: u64) -> String {

@@ -4,10 +4,13 @@ use serde::{Serialize, Serializer};
 
 use super::{
     cases::Case,
-    compare::{Finding, Judged, LossTrial, OutageTrial, STALL_SPACINGS, StallTrial, ms, word},
+    compare::{Finding, Judged, LossTrial, OutageTrial, STALL_SPACINGS, StallTrial, word},
     pipe::spacing_ns,
 };
-use crate::{exit::ExitCode, report::OutcomeWord};
+use crate::{
+    exit::ExitCode,
+    report::{OutcomeWord, round::ms},
+};
 
 /// Version of `calibration.json`. It rises when a field goes or changes its meaning.
 const SCHEMA_VERSION: u32 = 1;

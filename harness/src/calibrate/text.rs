@@ -6,20 +6,13 @@ use super::{
     alarms::Alarms,
     model::{Calibration, OutageRow, StallRow, Trials},
 };
-use crate::{exit::ExitCode, report::OutcomeWord};
-
-const WIDTH: usize = 80;
+use crate::{exit::ExitCode, report::terminal::text::wrapped};
 
 /// The table of true against measured.
 pub(super) fn table(calibration: &Calibration) -> String {
     let mut text = String::new();
     let all = calibration.trials();
-    let head = match calibration.outcome {
-        OutcomeWord::Pass => "PASS",
-        OutcomeWord::Fail => "FAIL",
-        OutcomeWord::Inconclusive => "INCONCLUSIVE",
-    };
-    line(&mut text, &format!("{head} (exit code {})  calibrate", calibration.exit_code.number()));
+    line(&mut text, &format!("{}  calibrate", head(calibration.exit_code)));
     paragraph(
         &mut text,
         &format!(
@@ -127,8 +120,7 @@ fn outages(text: &mut String, rows: &[OutageRow]) {
 /// What came of the runs in which nothing happened.
 pub(super) fn alarms(alarms: &Alarms) -> String {
     let mut text = String::new();
-    let head = if alarms.exit_code == ExitCode::Pass { "PASS" } else { "FAIL" };
-    line(&mut text, &format!("{head} (exit code {})  calibrate --false-alarms", alarms.exit_code.number()));
+    line(&mut text, &format!("{}  calibrate --false-alarms", head(alarms.exit_code)));
     paragraph(
         &mut text,
         &format!(
@@ -161,6 +153,15 @@ pub(super) fn alarms(alarms: &Alarms) -> String {
     text
 }
 
+fn head(code: ExitCode) -> String {
+    let word = match code {
+        ExitCode::Pass => "PASS",
+        ExitCode::Inconclusive => "INCONCLUSIVE",
+        _ => "FAIL",
+    };
+    format!("{word} (exit code {})", code.number())
+}
+
 fn milliseconds(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }
@@ -169,22 +170,10 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("writing to a string must not fail");
 }
 
-/// Breaks at blanks.
 fn paragraph(text: &mut String, words: &str) {
-    let mut columns = 0;
-    for word in words.split_whitespace() {
-        let length = word.chars().count();
-        if columns > 0 && columns + 1 + length > WIDTH {
-            text.push('\n');
-            columns = 0;
-        } else if columns > 0 {
-            text.push(' ');
-            columns += 1;
-        }
-        text.push_str(word);
-        columns += length;
+    for row in wrapped("", words) {
+        line(text, &row);
     }
-    text.push('\n');
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use std::{
 use clap::Args;
 
 use crate::{
-    compare::{self, Sample, compare, json, render},
+    compare::{self, Sample, compare, render},
     conclude::conclude,
     environment::{chain, shown},
     exit::ExitCode,
     observe::{self, RunDir},
+    report::json,
 };
 
 /// What is compared: two folders, or two lists of them.
@@ -70,7 +71,7 @@ pub(super) fn compare_runs(
     match found {
         Ok(comparison) => {
             if args.json {
-                out.write_all(&json(&comparison))?;
+                out.write_all(&json::render(&comparison))?;
             } else {
                 write!(out, "{}", render(&comparison))?;
             }

@@ -1,6 +1,7 @@
 //! The rows of a comparison: what is taken from each event, each second, or each run.
 
 use super::{EventFigures, Sample, SecondFigures, Unit, bootstrap::mean};
+use crate::report::round::whole;
 
 /// A figure of which less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,22 +72,17 @@ impl Figure {
             |value: fn(&SecondFigures) -> Option<f64>| sample.seconds.iter().filter_map(value).collect();
         match self {
             Self::BadEvents => events(|event| Some(f64::from(u8::from(event.bad)))),
-            Self::Failed => events(|event| Some(count(event.failed))),
+            Self::Failed => events(|event| Some(whole(event.failed))),
             Self::Hard => events(|event| Some(ms(event.hard.upper_ns))),
             Self::Brownout => events(|event| Some(ms(event.brownout_ns))),
-            Self::Closed => events(|event| Some(count(event.closed_by_server))),
+            Self::Closed => events(|event| Some(whole(event.closed_by_server))),
             Self::LatencyNear => events(|event| event.p99_ns.map(ms)),
             Self::LatencyQuiet => seconds(|second| second.p99_quiet_ns.map(ms)),
-            Self::FailedInAll => seconds(|second| Some(count(second.failed))),
+            Self::FailedInAll => seconds(|second| Some(whole(second.failed))),
         }
     }
 }
 
 fn ms(ns: u64) -> f64 {
-    count(ns) / 1e6
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts and times stay below 2^53")]
-fn count(value: u64) -> f64 {
-    value as f64
+    whole(ns) / 1e6
 }

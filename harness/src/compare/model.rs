@@ -135,6 +135,19 @@ pub enum RowOutcome {
     NotMeasured,
 }
 
+impl RowOutcome {
+    /// The word for it in a table.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Alike => "alike",
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::NotEnough => "unknown",
+            Self::NotMeasured => "-",
+        }
+    }
+}
+
 /// Values that are missing on each side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Needed {
@@ -147,15 +160,7 @@ fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u8(code.number())
 }
 
-/// The comparison as indented JSON with a newline at its end.
-#[must_use]
-pub fn json(comparison: &Comparison) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(comparison).expect("a comparison must be expressible in JSON");
-    bytes.push(b'\n');
-    bytes
-}
-
-/// The JSON Schema (2020-12) of what [`json`] writes.
+/// The JSON Schema (2020-12) of a comparison.
 #[must_use]
 pub fn schema() -> Schema {
     schema_for!(Comparison)

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use super::{Comparison, Error, RowOutcome, Sample, Unit, compare, holm, json, needed, render, schema};
+use super::{Comparison, Error, RowOutcome, Sample, Unit, compare, holm, needed, render, schema};
 use crate::{
     analyze::{
         Analysis, analyze,
@@ -10,7 +10,10 @@ use crate::{
     },
     exit::ExitCode,
     observe::{Cause, ClosedBy, Observations},
-    report::tests::{check_manual, check_schema},
+    report::{
+        json,
+        tests::{check_manual, check_schema},
+    },
     verdict::{Verdict, judge},
 };
 
@@ -269,5 +272,5 @@ fn the_text_fits_and_the_same_runs_give_the_same_bytes() {
       bootstrap. Less is better in every row. A bad event lost a request or did not
       end as planned.
     "#);
-    assert_eq!(json(&single(&good, &bad)), json(&single(&good, &bad)));
+    assert_eq!(json::render(&single(&good, &bad)), json::render(&single(&good, &bad)));
 }

@@ -86,19 +86,12 @@ fn more(indent: &str, all: usize, shown: usize) -> Option<String> {
 }
 
 fn row(row: &Row) -> String {
-    let word = match row.outcome {
-        RowOutcome::Alike => "alike",
-        RowOutcome::Better => "better",
-        RowOutcome::Worse => "worse",
-        RowOutcome::NotEnough => "unknown",
-        RowOutcome::NotMeasured => "-",
-    };
     let between = row.difference.map_or_else(
         || "-".to_owned(),
         |Between { lower, upper, .. }| format!("{} to {}", figure(Some(lower)), figure(Some(upper))),
     );
     let [a, b] = [row.a.mean, row.b.mean].map(figure);
-    format!("  {:<24}{a:>9}{b:>9}{between:>19}{:>8} {word}", row.name, chance(row.p_holm))
+    format!("  {:<24}{a:>9}{b:>9}{between:>19}{:>8} {}", row.name, chance(row.p_holm), row.outcome.word())
 }
 
 /// A p-value with three decimals.

@@ -39,7 +39,6 @@ pub struct Background {
     pub plan: Plan,
     pub environment: EnvironmentRecord,
     pub instrument: Instrument,
-    /// In the order in which they ended.
     /// Attempts at the control target, in the order in which they ended; their streams are those of
     /// [`LoadPlan::control_streams`](crate::plan::LoadPlan::control_streams).
     pub control: Vec<Attempt>,
@@ -67,6 +66,25 @@ impl Deref for Observations {
 impl DerefMut for Observations {
     fn deref_mut(&mut self) -> &mut Background {
         &mut self.background
+    }
+}
+
+impl Background {
+    /// That of a run in which nothing happened.
+    #[must_use]
+    pub fn new(plan: Plan, environment: EnvironmentRecord, instrument: Instrument) -> Self {
+        Self {
+            plan,
+            environment,
+            instrument,
+            control: Vec::new(),
+            machine: Vec::new(),
+            connections: Vec::new(),
+            buys: Vec::new(),
+            events: Vec::new(),
+            orders: Vec::new(),
+            stock: Vec::new(),
+        }
     }
 }
 

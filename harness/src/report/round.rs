@@ -9,7 +9,7 @@ const AVAILABILITY_DECIMALS: u32 = 1_000_000_000;
 const PROBABILITY_DECIMALS: f64 = 1e12;
 
 /// Nanoseconds as milliseconds with three decimals, the nearest.
-pub(super) fn ms(ns: u64) -> f64 {
+pub(crate) fn ms(ns: u64) -> f64 {
     thousandths(ns.saturating_add(500) / 1_000)
 }
 
@@ -30,7 +30,7 @@ pub(super) fn us(ns: u64) -> f64 {
 
 /// A count as it is.
 #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
-pub(super) fn whole(count: u64) -> f64 {
+pub(crate) fn whole(count: u64) -> f64 {
     count as f64
 }
 
@@ -42,7 +42,7 @@ pub(super) fn availability(fraction: Fraction) -> Option<f64> {
 }
 
 /// A computed availability with nine decimals, rounded down.
-pub(super) fn availability_down(value: f64) -> f64 {
+pub(crate) fn availability_down(value: f64) -> f64 {
     (value * f64::from(AVAILABILITY_DECIMALS)).floor() / f64::from(AVAILABILITY_DECIMALS)
 }
 

@@ -12,12 +12,13 @@ use std::{
 
 use super::{Ended, Error, Interrupts, conduct, folder, on_a_runtime, say};
 use crate::{
-    bench::{Arm, Finished, Setup, Turn, json, order, render, summarize},
+    bench::{Arm, Finished, Setup, Turn, order, render, summarize},
     cli::RunOptions,
     clock::RunClock,
     environment::{chain, shown},
     exit::ExitCode,
     plan::Plan,
+    report::json,
 };
 
 /// What a bench leaves in its folder.
@@ -109,7 +110,7 @@ impl Bench<'_> {
         let setup = Setup { id, command, subject, rounds: *rounds, arms: self.arms };
         let (report, code) = summarize(&setup, &self.finished, ended).map_err(Error::Compare)?;
         let path = self.root.join(BENCH_FILE);
-        let bytes = json(&report);
+        let bytes = json::render(&report);
         fs::write(&path, &bytes).map_err(|source| Error::Report { path, source })?;
         let text = if self.options.json { bytes } else { render(&report, &shown(&self.root)).into_bytes() };
         // A reader that went away has what it wanted.

@@ -124,7 +124,8 @@ impl Run {
     }
 }
 
-fn environment() -> EnvironmentRecord {
+/// Of a run against a target that is not ours.
+pub(crate) fn environment() -> EnvironmentRecord {
     EnvironmentRecord {
         run_id: "run".to_owned(),
         started_at: "2026-08-01T00:00:00Z".to_owned(),
@@ -181,6 +182,17 @@ impl Seen {
         self.observations.connections.iter().filter(|connection| connection.closed_by == side).count()
     }
 
+    /// Every reset of the target was found, and nothing else failed; how many there were.
+    #[track_caller]
+    pub(crate) fn check_resets(&self) -> usize {
+        self.check_books();
+        let resets = Counts::of(&self.counts.resets);
+        assert!(resets > 0);
+        assert_eq!(self.endings().get(&(Phase::Wait, Cause::Reset)), Some(&resets));
+        assert_eq!(self.failed().len(), resets);
+        resets
+    }
+
     /// What holds in every run, whatever the target does.
     pub(crate) fn check_books(&self) {
         let Observations { attempts, background } = &self.observations;
@@ -233,11 +245,7 @@ fn every_reset_is_found_and_none_is_made_up() {
         5 => Act::Reset,
         _ => Act::Answer(hello()),
     });
-    seen.check_books();
-    let resets = Counts::of(&seen.counts.resets);
-    assert!(resets > 0);
-    assert_eq!(seen.endings().get(&(Phase::Wait, Cause::Reset)), Some(&resets));
-    assert_eq!(seen.failed().len(), resets);
+    let resets = seen.check_resets();
     assert!(seen.failed().iter().all(|attempt| attempt.connection_requests == 4));
     assert_eq!(Counts::of(&seen.counts.requests), 600, "nothing was tried twice");
     assert_eq!(seen.closed_by(ClosedBy::Server), resets);

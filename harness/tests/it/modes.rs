@@ -62,11 +62,7 @@ fn a_loss_on_a_rested_connection_is_found() {
         2 => Act::Reset,
         _ => Act::Answer(hello()),
     });
-    seen.check_books();
-    let resets = Counts::of(&seen.counts.resets);
-    assert!(resets > 0);
-    assert_eq!(seen.endings().get(&(Phase::Wait, Cause::Reset)), Some(&resets));
-    assert_eq!(seen.failed().len(), resets);
+    seen.check_resets();
     assert!(seen.failed().iter().all(|attempt| attempt.reused() && attempt.idle_us >= 50_000));
 }
 

@@ -5,7 +5,6 @@
 //! a process is known to stand still from the moment its parent is told so until it is told to go on.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
     io::Read as _,
     net::SocketAddr,
@@ -23,7 +22,7 @@ use harness::{
     clock::RunClock,
     drive::load::{self, LoadHandle, Workload},
     exit::ExitCode,
-    observe::{EnvironmentRecord, Observations, RunDir},
+    observe::{Observations, RunDir},
     plan::{
         Arrival, Client, ConnectionMode, ExternalPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
         RequestPlan, StreamPlan, TargetPlan,
@@ -33,6 +32,7 @@ use harness::{
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
+use crate::load::environment;
 use crate::scripted_target::{Act, Counts, ScriptedTarget, answer};
 
 const MS: u64 = 1_000_000;
@@ -195,23 +195,6 @@ impl Run {
         let seen = run_dir.load().expect("the run must be readable");
         let analysis = analyze(&seen);
         (seen, analysis)
-    }
-}
-
-fn environment() -> EnvironmentRecord {
-    EnvironmentRecord {
-        run_id: "run".to_owned(),
-        started_at: "2026-08-01T00:00:00Z".to_owned(),
-        command: Vec::new(),
-        kernel: String::new(),
-        cpus: 1,
-        sysctls: BTreeMap::new(),
-        services: BTreeMap::new(),
-        target: "external".to_owned(),
-        strategy: None,
-        old: None,
-        new: None,
-        store_read: false,
     }
 }
 

@@ -1,16 +1,14 @@
 //! A true instrument is called right, and each way in which it could lie is caught.
 
-use std::collections::BTreeMap;
-
 use super::{Case, Finding, Judged, judge};
 use crate::{
-    analyze::intervals::Interval,
+    analyze::{fixture::environment, intervals::Interval},
     calibrate::{
         cases::{LOSSES, Loss},
         pipe::{Trial, conclude},
         target::{Kills, Script, StepKind, TrueOutage, TrueStall, Truth},
     },
-    observe::{Attempt, Background, Cause, EnvironmentRecord, Instrument, Observations, Phase},
+    observe::{Attempt, Background, Cause, Instrument, Observations, Phase},
     plan::{Plan, arrivals},
 };
 
@@ -136,31 +134,8 @@ fn meet(attempt: &mut Attempt, script: &Script, truth: &mut Truth, case: Case) {
 
 fn observations(plan: Plan, attempts: Vec<Attempt>) -> Observations {
     let sent = attempts.len() as u64;
-    let background = Background {
-        plan,
-        environment: EnvironmentRecord {
-            run_id: "calibrate".to_owned(),
-            started_at: "2026-08-01T00:00:00Z".to_owned(),
-            command: Vec::new(),
-            kernel: String::new(),
-            cpus: 2,
-            sysctls: BTreeMap::new(),
-            services: BTreeMap::new(),
-            target: "external".to_owned(),
-            strategy: None,
-            old: None,
-            new: None,
-            store_read: false,
-        },
-        instrument: Instrument { planned: sent, sent, in_flight_max: 1, ..Instrument::default() },
-        control: Vec::new(),
-        machine: Vec::new(),
-        connections: Vec::new(),
-        buys: Vec::new(),
-        events: Vec::new(),
-        orders: Vec::new(),
-        stock: Vec::new(),
-    };
+    let instrument = Instrument { planned: sent, sent, in_flight_max: 1, ..Instrument::default() };
+    let background = Background::new(plan, environment(), instrument);
     Observations { attempts, background }
 }
 

@@ -1,6 +1,6 @@
 //! The tables as they are printed.
 
-use super::{WIDTH, alarms, table};
+use super::{alarms, table};
 use crate::{
     calibrate::{
         alarms::Alarms,
@@ -9,6 +9,7 @@ use crate::{
         model::{Calibration, Ledger},
     },
     exit::ExitCode,
+    report::terminal::text::WIDTH,
 };
 
 fn stall(true_ns: u64, measured_ns: Option<u64>, finding: Finding) -> Judged {
@@ -143,4 +144,8 @@ fn false_alarms() {
     let code = |failed, inconclusive| counted(failed, inconclusive).exit_code;
     assert_eq!([code(0, 0), code(9, 0), code(10, 0)], [ExitCode::Pass, ExitCode::Pass, ExitCode::GateFailed]);
     assert_eq!(code(0, 1_000), ExitCode::Inconclusive);
+    let head =
+        |failed, inconclusive| alarms(&counted(failed, inconclusive)).lines().next().map(str::to_owned);
+    assert_eq!(head(10, 0).as_deref(), Some("FAIL (exit code 1)  calibrate --false-alarms"));
+    assert_eq!(head(0, 1_000).as_deref(), Some("INCONCLUSIVE (exit code 4)  calibrate --false-alarms"));
 }

@@ -35,6 +35,8 @@ pub(super) struct Failure {
     pub(super) cause: Cause,
 }
 
+pub(super) const SERVED: Failure = Failure { phase: Phase::Done, cause: Cause::None };
+
 /// An attempt under way.
 #[derive(Debug)]
 pub(super) struct Exchange {

@@ -44,8 +44,6 @@ pub(super) const STOP_GRACE_NS: u64 = 500_000_000;
 /// Enough for a large answer in few reads, small enough to stay in the cache.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-const SERVED: Failure = Failure { phase: Phase::Done, cause: Cause::None };
-
 pub(super) struct Sender {
     load: LoadPlan,
     clock: RunClock,
@@ -341,19 +339,11 @@ impl Sender {
         connection.advance();
         let digest = answer.digest();
         let order = answer.location.as_deref().and_then(order_id);
-        let wrong = |cause| Failure { phase: Phase::Validate, cause };
-        let (stream, request) = (attempt.stream, attempt.request);
-        let verdict = if !self.requests.accepts(stream, request, answer.status) {
-            wrong(Cause::BadStatus)
-        } else if surplus > 0 {
-            wrong(Cause::Surplus)
-        } else if purchase.is_some() && answer.status == 201 && order.is_none() {
-            // An order that cannot be told from others.
-            wrong(Cause::Parse)
-        } else if !self.requests.fits(stream, request, digest) {
-            wrong(Cause::WrongDigest)
-        } else {
-            SERVED
+        let judged = self.requests.judge(attempt.stream, attempt.request, answer.status, order, digest);
+        let verdict = match judged.cause {
+            Cause::BadStatus => judged,
+            _ if surplus > 0 => Failure { phase: Phase::Validate, cause: Cause::Surplus },
+            _ => judged,
         };
         let acknowledged = order.filter(|_| answer.status == 201);
         if let (Some(order), Some(Purchase { user, .. })) = (acknowledged, &purchase) {

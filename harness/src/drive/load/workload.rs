@@ -5,8 +5,16 @@
 
 use std::{collections::VecDeque, io::Write as _};
 
-use super::{Error, response::Question, schedule::Due};
-use crate::plan::{LoadPlan, Op, RequestPlan};
+use super::{
+    Error,
+    connection::{Failure, SERVED},
+    response::Question,
+    schedule::Due,
+};
+use crate::{
+    observe::{Cause, Phase},
+    plan::{LoadPlan, Op, RequestPlan},
+};
 
 /// Acknowledged orders that are kept to be read again; older ones are forgotten.
 const ORDERS_KEPT_MAX: usize = 4096;
@@ -78,6 +86,18 @@ enum Template {
     Order,
 }
 
+impl Template {
+    fn accepts(&self, status: u16) -> bool {
+        match self {
+            Self::Fixed { accept, .. } if accept.is_empty() => (200..400).contains(&status),
+            Self::Fixed { accept, .. } => accept.contains(&status),
+            Self::Info { .. } | Self::Order => status == 200,
+            // Limit reached and sold out are the business of a flash sale, and said in order.
+            Self::Buy => matches!(status, 201 | 409 | 410),
+        }
+    }
+}
+
 impl Requests {
     /// # Errors
     /// When the plan asks for what the workload does not have, or something would break out of its place
@@ -129,22 +149,23 @@ impl Requests {
         }
     }
 
-    /// An answer's body with this digest, if it was asked for, serves the request.
-    pub(super) fn fits(&self, stream: u16, request: u16, digest: Option<[u8; 32]>) -> bool {
+    /// What a whole answer is worth, from its status, the order that it names and its body's digest, if one was
+    /// asked for.
+    pub(super) fn judge(
+        &self,
+        stream: u16,
+        request: u16,
+        status: u16,
+        order: Option<&str>,
+        digest: Option<[u8; 32]>,
+    ) -> Failure {
+        let wrong = |cause| Failure { phase: Phase::Validate, cause };
         match &self.templates[usize::from(stream)][usize::from(request)] {
-            Template::Fixed { digest: wanted, .. } => *wanted == digest,
-            Template::Info { .. } | Template::Buy | Template::Order => true,
-        }
-    }
-
-    /// An answer with this status serves the request.
-    pub(super) fn accepts(&self, stream: u16, request: u16, status: u16) -> bool {
-        match &self.templates[usize::from(stream)][usize::from(request)] {
-            Template::Fixed { accept, .. } if accept.is_empty() => (200..400).contains(&status),
-            Template::Fixed { accept, .. } => accept.contains(&status),
-            Template::Info { .. } | Template::Order => status == 200,
-            // Limit reached and sold out are the business of a flash sale, and said in order.
-            Template::Buy => matches!(status, 201 | 409 | 410),
+            template if !template.accepts(status) => wrong(Cause::BadStatus),
+            // An order that cannot be told from others.
+            Template::Buy if status == 201 && order.is_none() => wrong(Cause::Parse),
+            Template::Fixed { digest: wanted, .. } if *wanted != digest => wrong(Cause::WrongDigest),
+            _ => SERVED,
         }
     }
 

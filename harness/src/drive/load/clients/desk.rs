@@ -189,7 +189,11 @@ impl Desk {
         let ending = match whole {
             None => Failure { phase, cause: Cause::Timeout },
             Some(Err(failure)) => failure,
-            Some(Ok(whole)) => self.judge(&asked, &whole),
+            Some(Ok(whole)) => {
+                let Attempt { stream, request, status, .. } = asked.attempt;
+                let order = asked.location.as_deref().and_then(order_id);
+                self.requests.borrow().judge(stream, request, status, order, whole.sha256)
+            }
         };
         self.end(asked, ending);
     }
@@ -225,22 +229,6 @@ impl Desk {
     pub(super) fn digest(&self, attempt: &Attempt) -> Option<Sha256> {
         let requests = self.requests.borrow();
         requests.question(attempt.stream, attempt.request).digest.then(Sha256::new)
-    }
-
-    fn judge(&self, asked: &Asked, whole: &Whole) -> Failure {
-        let Asked { attempt, purchase, location, .. } = asked;
-        let wrong = |cause| Failure { phase: Phase::Validate, cause };
-        let order = location.as_deref().and_then(order_id);
-        if !self.requests.borrow().accepts(attempt.stream, attempt.request, attempt.status) {
-            wrong(Cause::BadStatus)
-        } else if purchase.is_some() && attempt.status == 201 && order.is_none() {
-            // An order that cannot be told from others.
-            wrong(Cause::Parse)
-        } else if !self.requests.borrow().fits(attempt.stream, attempt.request, whole.sha256) {
-            wrong(Cause::WrongDigest)
-        } else {
-            Failure { phase: Phase::Done, cause: Cause::None }
-        }
     }
 
     fn end(&self, asked: Asked, ending: Failure) {
