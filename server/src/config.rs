@@ -21,8 +21,9 @@ pub use self::{
     file::parse,
     pending::{Needs, PendingChange, pending},
     settings::{
-        AdminSettings, ApiSettings, AuthSettings, Config, EtcdSettings, GlobalSettings, Limits, LogLevel,
-        MysqlSettings, RedisSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
+        AdminSettings, ApiSettings, AuthSettings, Config, EtcdSettings, FeedSettings, GlobalSettings, Limits,
+        LogLevel, MysqlSettings, Place, RedisSettings, ReloadSettings, SaleSettings, Secret, StoreSettings,
+        Strategy, UpgradeSettings,
     },
 };
 

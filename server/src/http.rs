@@ -42,6 +42,7 @@ use crate::faults;
 use crate::{
     config::Config,
     lifecycle::{Control, Phase, ProcessIdentity},
+    reload::Reload,
     seckill::RateLimit,
     secrets::Secrets,
     state::{Generation, SnapshotCell},
@@ -64,6 +65,7 @@ pub struct Parts {
     pub identity: ProcessIdentity,
     pub secrets: Secrets,
     pub snapshots: Arc<SnapshotCell>,
+    pub reload: Arc<Reload>,
     pub store: Arc<Store>,
     pub control: Control,
     pub metrics: Arc<Metrics>,

@@ -9,6 +9,7 @@ pub mod config;
 mod faults;
 
 pub mod seckill;
+pub mod sources;
 pub mod state;
 
 pub mod reload;

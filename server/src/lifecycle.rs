@@ -24,7 +24,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    control::{Control, ControlRequest, NotReloaded},
+    control::{Control, ControlRequest},
     report::{ConnectionCounts, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport},
     start::{Error, serve},
 };

@@ -1,96 +1,112 @@
-//! The single writer: what a file says -> parsed and checked -> published, or refused with its reason.
+//! The single writer: a candidate -> checked -> published as the next generation, or refused with its reason.
 //!
-//! Nobody else may publish. The files are read at the start, and again whenever the admin side asks for it;
-//! whatever else will offer changes has to come through [`Reload::offer`].
+//! Nobody else may publish. Whatever brings a change (timer, file, etcd, push) makes a [`Candidate`] of it, on a
+//! thread of its own, and comes to [`Reload::offer`]; requests never wait for any of it. While a successor takes
+//! over nothing is published: see [`Reload::close`].
+
+mod candidate;
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
+
+pub use self::candidate::{Candidate, Content};
 use crate::{
     clock,
-    config::Config,
     state::{
-        Activities, ActivityFaults, Blacklist, BlacklistFaults, Generation, Publisher, Snapshot, SnapshotCell,
+        Activities, Change, ChangeOutcome, Datum, Digests, Generation, Origin, Publisher, Snapshot,
+        SnapshotCell,
     },
+    telemetry::chain,
 };
 
-/// Owns the right to publish.
-#[derive(Debug)]
-pub struct Reload {
-    cell: Arc<SnapshotCell>,
-    publisher: Publisher,
-}
-
-/// The text of something that may replace what is served, and where it came from.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Such as the file's path; shown in the history.
-    pub origin: String,
-    pub blacklist: Option<Vec<u8>>,
-    pub activities: Option<Vec<u8>>,
-}
-
-/// Why a candidate was not published.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file is there and cannot be read.
-    #[error("read {}", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// A file whose content is served has gone.
-    #[error("read {} again: it is not there any more; an empty list is an empty file", path.display())]
-    Gone { path: PathBuf },
-    /// Some of its lines are no user ids.
-    #[error("use the blacklist from {origin}")]
-    Blacklist {
-        origin: String,
-        #[source]
-        source: BlacklistFaults,
-    },
-    /// What needs the candidate before it is served refuses it.
-    #[error("prepare for what {origin} brings")]
-    Unprepared {
-        origin: String,
-        #[source]
-        source: Unprepared,
-    },
-    /// It is not JSON of the right shape, or its values contradict each other.
-    #[error("use the activities from {origin}")]
-    Activities {
-        origin: String,
-        #[source]
-        source: ActivityFaults,
-    },
-}
+/// What needs the activities before anybody sees them: goods must have their stock before they are sold.
+pub type Prepare = Box<dyn Fn(&Activities) -> Result<(), Unprepared> + Send + Sync>;
 
 /// Why something that needs the activities before they are served cannot have them.
 pub type Unprepared = Box<dyn std::error::Error + Send + Sync>;
 
+/// Owns the right to publish. Its methods block; call them where that may be.
+pub struct Reload {
+    cell: Arc<SnapshotCell>,
+    writer: Mutex<Writer>,
+    prepare: Prepare,
+}
+
+#[derive(Debug)]
+struct Writer {
+    publisher: Publisher,
+    closed: bool,
+}
+
+/// On which conditions something is published.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// Only if this is still what is served.
+    pub expected: Option<Generation>,
+    /// Check, and publish nothing.
+    pub dry_run: bool,
+    /// Publish what is served already once more.
+    pub again: bool,
+}
+
+/// What is served after an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    pub generation: Generation,
+    /// Something else is served than before; `false` too for what was only tried.
+    pub changed: bool,
+}
+
+/// Why a candidate was not published. What was served before is served on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It has faults; all of them are told.
+    #[error("use the {datum} from {place}: {reason}")]
+    Faulty { datum: Datum, place: String, reason: String },
+    /// Somebody else was first.
+    #[error("replace generation {expected}: {served} is served; read it and try again")]
+    Overtaken { expected: Generation, served: Generation },
+    /// What needs it before it is served refuses it.
+    #[error("prepare for what {place} brings: {reason}")]
+    Unprepared { place: String, reason: String },
+    /// A successor takes over, which is to be asked instead.
+    #[error("publish anything more: a new process takes over; ask it")]
+    HandingOver,
+}
+
 impl Reload {
-    /// Reads the files that `config` names and makes generation `first` of them. A file that is not there
-    /// counts as an empty list, with a warning in the log.
+    /// Serves `first` as generation `generation`, whatever its candidates are, and nothing where there is none.
     ///
     /// # Errors
-    /// A file cannot be read or has faults.
-    pub fn start(config: &Config, first: Generation) -> Result<Self, Error> {
-        let path = &config.api.blacklist;
-        let blacklist = match read(path, "nobody is blacklisted")? {
-            Some(text) => parse_blacklist(&text, &path.display().to_string())?,
-            None => Arc::default(),
-        };
-        let path = &config.sale.activities;
-        let activities = match read(path, "nothing is on sale")? {
-            Some(text) => parse_activities(&text, &path.display().to_string())?,
-            None => Arc::default(),
-        };
-        let (cell, publisher) = SnapshotCell::new(blacklist, activities, first, "start", clock::now());
-        Ok(Self { cell, publisher })
+    /// One of them has faults.
+    pub fn start(
+        first: Vec<Candidate>,
+        generation: Generation,
+        prepare: Prepare,
+    ) -> Result<Arc<Self>, Refused> {
+        let mut snapshot = Snapshot::empty(generation);
+        let mut changes = Vec::new();
+        for candidate in first {
+            let told = Told::of(&candidate);
+            let place = candidate.origin.place.clone();
+            let content = candidate.content.map_err(|reason| Refused::Faulty {
+                datum: candidate.datum,
+                place,
+                reason,
+            })?;
+            content.put_into(&mut snapshot);
+            changes.push(told.change(ChangeOutcome::Published, generation, None));
+        }
+        let (cell, mut publisher) = SnapshotCell::new(snapshot);
+        for change in changes {
+            publisher.remember(change);
+        }
+        let writer = Mutex::new(Writer { publisher, closed: false });
+        Ok(Arc::new(Self { cell, writer, prepare }))
     }
 
     /// The cell that the requests read.
@@ -99,205 +115,271 @@ impl Reload {
         Arc::clone(&self.cell)
     }
 
-    /// Reads the files that `config` names again and publishes what is in them. A file that is not there is
-    /// in order only when nothing of it is served. `prepare` gets the activities before anybody sees them.
+    /// Publishes a candidate if it is without fault; what it does not bring stays as it is. What is served already
+    /// is not published again. Whatever comes of it is in the history, except what changes nothing.
     ///
     /// # Errors
-    /// A file cannot be read or has faults, or `prepare` refuses; what is served stays.
-    pub fn read_again(
-        &mut self,
-        config: &Config,
-        prepare: impl FnOnce(&Activities) -> Result<(), Unprepared>,
-    ) -> Result<Generation, Error> {
-        let origin = format!("{} and {}", config.api.blacklist.display(), config.sale.activities.display());
-        match candidate(config, &self.cell.load(), &origin) {
-            Ok(candidate) => self.offer(&candidate, prepare),
-            Err(error) => Err(self.refuse(error, &origin)),
-        }
+    /// It was refused; what is served stays.
+    pub fn offer(&self, candidate: Candidate, terms: Terms) -> Result<Published, Refused> {
+        self.offer_all(vec![candidate], terms)
     }
 
-    /// Publishes `candidate` if it is without fault and `prepare` takes it; what it does not bring stays as
-    /// it is. Either way it is in the history.
+    /// Publishes all candidates as one generation, or none of them.
     ///
     /// # Errors
-    /// It has faults, or `prepare` refuses it; what is served stays.
-    pub fn offer(
-        &mut self,
-        candidate: &Candidate,
-        prepare: impl FnOnce(&Activities) -> Result<(), Unprepared>,
-    ) -> Result<Generation, Error> {
-        let checked = self.check(candidate).and_then(|(blacklist, activities)| {
-            let prepared = prepare(&activities);
-            let unprepared = |source| Error::Unprepared { origin: candidate.origin.clone(), source };
-            prepared.map(|()| (blacklist, activities)).map_err(unprepared)
-        });
-        match checked {
-            Ok((blacklist, activities)) => {
-                let before = self.publisher.publish(blacklist, activities, &candidate.origin, clock::now());
-                Ok(Generation(before.generation.0 + 1))
+    /// As [`Reload::offer`].
+    pub fn offer_all(&self, candidates: Vec<Candidate>, terms: Terms) -> Result<Published, Refused> {
+        let told: Vec<Told> = candidates.iter().map(Told::of).collect();
+        let mut writer = self.writer();
+        let served = self.cell.load();
+        match self.check(&writer, &served, candidates, terms) {
+            Ok(next) if terms.dry_run || (next.digests == served.digests && !terms.again) => {
+                Ok(Published { generation: served.generation, changed: false })
             }
-            Err(error) => Err(self.refuse(error, &candidate.origin)),
+            Ok(next) => {
+                let generation = next.generation;
+                for told in told {
+                    writer.publisher.remember(told.change(ChangeOutcome::Published, generation, None));
+                }
+                let before = writer.publisher.publish(next);
+                drop(writer);
+                // Here, where nobody waits for it: a long list takes its time.
+                drop((before, served));
+                Ok(Published { generation, changed: true })
+            }
+            Err(refused) => {
+                let any_faulty = told.iter().any(|told| told.digest.is_empty());
+                for told in told.into_iter().filter(|told| !any_faulty || told.digest.is_empty()) {
+                    let reason = Some(reason(&refused));
+                    let change = told.change(ChangeOutcome::Refused, served.generation, reason);
+                    writer.publisher.remember(change);
+                }
+                Err(refused)
+            }
         }
     }
 
-    fn refuse(&mut self, error: Error, origin: &str) -> Error {
-        self.publisher.refuse(reason(&error), origin, clock::now());
-        error
+    fn check(
+        &self,
+        writer: &Writer,
+        served: &Snapshot,
+        candidates: Vec<Candidate>,
+        terms: Terms,
+    ) -> Result<Snapshot, Refused> {
+        if writer.closed {
+            return Err(Refused::HandingOver);
+        }
+        if let Some(expected) = terms.expected.filter(|expected| *expected != served.generation) {
+            return Err(Refused::Overtaken { expected, served: served.generation });
+        }
+        let mut next = Snapshot { generation: served.generation.next(), ..served.clone() };
+        let mut faults = Vec::new();
+        let mut to_prepare = None;
+        for Candidate { datum, origin, content, .. } in candidates {
+            match content {
+                Ok(content) => content.put_into(&mut next),
+                Err(reason) => faults.push((datum, origin.place.clone(), reason)),
+            }
+            to_prepare = (datum == Datum::Activities).then_some(origin.place).or(to_prepare);
+        }
+        match faults.into_iter().reduce(|(datum, place, reason), (_, also, more)| {
+            (datum, format!("{place} and {also}"), format!("{reason}; {more}"))
+        }) {
+            None => {
+                if let Some(place) = to_prepare.filter(|_| !terms.dry_run) {
+                    let unprepared =
+                        |error: Unprepared| Refused::Unprepared { place, reason: chain(&*error) };
+                    (self.prepare)(&next.activities).map_err(unprepared)?;
+                }
+                Ok(next)
+            }
+            Some((datum, place, reason)) => Err(Refused::Faulty { datum, place, reason }),
+        }
     }
 
-    fn check(&self, candidate: &Candidate) -> Result<(Arc<Blacklist>, Arc<Activities>), Error> {
-        let current = self.cell.load();
-        let blacklist = match &candidate.blacklist {
-            Some(text) => parse_blacklist(text, &candidate.origin)?,
-            None => Arc::clone(&current.blacklist),
-        };
-        let activities = match &candidate.activities {
-            Some(text) => parse_activities(text, &candidate.origin)?,
-            None => Arc::clone(&current.activities),
-        };
-        Ok((blacklist, activities))
+    /// Publishes nothing any more, because a successor goes on with the count; what it has to know for that.
+    #[must_use]
+    pub fn close(&self) -> (Generation, Digests) {
+        self.writer().closed = true;
+        let served = self.cell.load();
+        (served.generation, served.digests.clone())
+    }
+
+    /// Publishes again, because the successor did not come.
+    pub fn reopen(&self) {
+        self.writer().closed = false;
+    }
+
+    /// Goes on counting after what the predecessor has served last.
+    pub fn follow(&self, last: Generation) {
+        let mut writer = self.writer();
+        let served = self.cell.load();
+        if served.generation <= last {
+            let next = Snapshot { generation: last.next(), ..Snapshot::clone(&served) };
+            drop(writer.publisher.publish(next));
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn parse_blacklist(text: &[u8], origin: &str) -> Result<Arc<Blacklist>, Error> {
-    let parsed = Blacklist::parse(text);
-    parsed.map(Arc::new).map_err(|source| Error::Blacklist { origin: origin.to_owned(), source })
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").field("cell", &self.cell).finish_non_exhaustive()
+    }
 }
 
-fn parse_activities(text: &[u8], origin: &str) -> Result<Arc<Activities>, Error> {
-    let parsed = Activities::parse(text);
-    parsed.map(Arc::new).map_err(|source| Error::Activities { origin: origin.to_owned(), source })
+/// What the history keeps of a candidate.
+struct Told {
+    datum: Datum,
+    origin: Origin,
+    bytes: u64,
+    digest: String,
+    begun: Timestamp,
 }
 
-/// The error and its cause in one text.
+impl Told {
+    fn of(candidate: &Candidate) -> Self {
+        let Candidate { datum, origin, bytes, begun, .. } = candidate;
+        let digest = candidate.digest();
+        Self { datum: *datum, origin: origin.clone(), bytes: *bytes, digest, begun: *begun }
+    }
+
+    fn change(self, outcome: ChangeOutcome, generation: Generation, reason: Option<String>) -> Change {
+        let at = clock::now();
+        let Self { datum, origin, bytes, digest, begun } = self;
+        let took_us = at.duration_since(begun).as_micros();
+        let took_ms = f64::from(u32::try_from(took_us.max(0)).unwrap_or(u32::MAX)) / 1e3;
+        Change { at, datum, origin, bytes, digest, took_ms, outcome, generation, reason }
+    }
+}
+
+/// The whole sentence for whoever asked, and for the history.
 #[must_use]
-pub fn reason(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("failed to {error}: {source}"),
-        None => format!("failed to {error}"),
-    }
-}
-
-/// What the files say now. A file may be missing only where there was none before.
-fn candidate(config: &Config, served: &Snapshot, origin: &str) -> Result<Candidate, Error> {
-    let again = |path: &Path, is_served: bool| match read(path, "what is served stays empty")? {
-        None if is_served => Err(Error::Gone { path: path.to_path_buf() }),
-        text => Ok(text),
-    };
-    Ok(Candidate {
-        origin: origin.to_owned(),
-        blacklist: again(&config.api.blacklist, !served.blacklist.is_empty())?,
-        activities: again(&config.sale.activities, !served.activities.events().is_empty())?,
-    })
-}
-
-/// The file's bytes; `None`, with a warning that says what follows from it, when there is no file.
-fn read(path: &Path, consequence: &str) -> Result<Option<Vec<u8>>, Error> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            tracing::warn!("there is no file {}: {consequence}", path.display());
-            Ok(None)
-        }
-        Err(source) => Err(Error::Read { path: path.to_path_buf(), source }),
-    }
+pub fn reason(refused: &Refused) -> String {
+    format!("failed to {refused}")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
-    use crate::seckill::UserId;
+    use crate::{seckill::UserId, state::Mechanism};
 
     const ACTIVITIES: &str = r#"{"events":[{"id":1,"name":"e","starts_at":"2020-01-01T00:00:00Z",
         "ends_at":"2030-01-01T00:00:00Z",
         "goods":[{"id":1,"name":"g","price_cents":1,"stock":1,"limit_per_user":1}]}]}"#;
 
-    /// Settings whose two files are in `folder`.
-    fn config(folder: &Path) -> Config {
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = Config::with_defaults(address, address);
-        config.api.blacklist = folder.join("blacklist.txt");
-        config.sale.activities = folder.join("activities.json");
-        config
+    fn candidate(datum: Datum, text: &str) -> Candidate {
+        Candidate::parse(datum, Origin::new(Mechanism::Push, "test"), text.as_bytes())
+    }
+
+    fn list(text: &str) -> Candidate {
+        candidate(Datum::Blacklist, text)
+    }
+
+    fn started() -> Arc<Reload> {
+        let first = vec![candidate(Datum::Activities, ACTIVITIES)];
+        Reload::start(first, Generation::FIRST, Box::new(|_| Ok(()))).unwrap()
     }
 
     #[test]
-    fn files_that_are_not_there_are_empty_lists() {
-        let folder = tempfile::tempdir().unwrap();
-        let snapshot = Reload::start(&config(folder.path()), Generation::FIRST).unwrap().cell().load();
-        assert_eq!(snapshot.generation, Generation(1));
+    fn what_is_not_brought_at_the_start_is_empty() {
+        let reload = Reload::start(Vec::new(), Generation(4), Box::new(|_| Ok(()))).unwrap();
+        let snapshot = reload.cell().load();
+        assert_eq!(snapshot.generation, Generation(4));
         assert!(snapshot.blacklist.is_empty() && snapshot.activities.events().is_empty());
-    }
-
-    #[test]
-    fn a_faulty_file_at_the_start_is_told_with_its_path() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
-        fs::write(&config.api.blacklist, "1\ntwo\n").unwrap();
-        let error = Reload::start(&config, Generation::FIRST).unwrap_err();
-        assert!(error.to_string().ends_with("blacklist.txt"), "{error}");
-        assert!(reason(&error).ends_with(": 2"), "{}", reason(&error));
+        let refused =
+            Reload::start(vec![list("1\ntwo\n")], Generation::FIRST, Box::new(|_| Ok(()))).unwrap_err();
+        assert!(reason(&refused).starts_with("failed to use the blacklist from test: 1 of its lines"));
     }
 
     #[test]
     fn a_good_candidate_is_published_and_a_bad_one_only_remembered() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
-        fs::write(&config.sale.activities, ACTIVITIES).unwrap();
-        let mut reload = Reload::start(&config, Generation::FIRST).unwrap();
+        let reload = started();
         let cell = reload.cell();
-
-        let list = |text: &str| Candidate {
-            origin: "test".to_owned(),
-            blacklist: Some(text.as_bytes().to_vec()),
-            activities: None,
-        };
-        let ready = |_: &Activities| Ok(());
-        assert_eq!(reload.offer(&list("7"), ready).unwrap(), Generation(2));
+        let published = reload.offer(list("7"), Terms::default()).unwrap();
+        assert_eq!(published, Published { generation: Generation(2), changed: true });
         assert!(cell.load().blacklist.contains(UserId(7)));
         assert_eq!(cell.load().activities.events().len(), 1, "what was not offered stays");
 
-        assert!(matches!(reload.offer(&list("seven"), ready), Err(Error::Blacklist { .. })));
+        assert!(matches!(reload.offer(list("seven"), Terms::default()), Err(Refused::Faulty { .. })));
         assert_eq!(cell.load().generation, Generation(2));
         let history = cell.history();
         assert_eq!(history.len(), 3);
-        let told = history[2].refused.as_deref().unwrap();
+        assert_eq!(history[2].outcome, ChangeOutcome::Refused);
+        let told = history[2].reason.as_deref().unwrap();
         assert!(told.starts_with("failed to use the blacklist from test: 1 of its lines"), "{told}");
-
-        let unprepared = reload.offer(&list("8"), |_| Err("the store is full".into())).unwrap_err();
-        assert_eq!(reason(&unprepared), "failed to prepare for what test brings: the store is full");
-        assert_eq!(cell.load().generation, Generation(2));
     }
 
     #[test]
-    fn files_are_read_again_and_one_that_has_gone_is_no_empty_list() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path());
-        fs::write(&config.sale.activities, ACTIVITIES).unwrap();
-        let mut reload = Reload::start(&config, Generation(4)).unwrap();
-        let cell = reload.cell();
-        let seen = std::cell::Cell::new(0);
-        let mut again = || {
-            reload.read_again(&config, |activities| {
-                seen.set(activities.events().len());
-                Ok(())
-            })
-        };
-        // There is no blacklist yet, and there was none.
-        assert_eq!(again().unwrap(), Generation(5));
-        assert_eq!(seen.get(), 1);
-        fs::write(&config.api.blacklist, "7\n").unwrap();
-        assert_eq!(again().unwrap(), Generation(6));
-        assert!(cell.load().blacklist.contains(UserId(7)));
-        fs::remove_file(&config.api.blacklist).unwrap();
-        assert!(matches!(again(), Err(Error::Gone { .. })));
-        assert!(cell.load().blacklist.contains(UserId(7)), "what is served stays");
-        fs::write(&config.api.blacklist, "").unwrap();
-        assert_eq!(again().unwrap(), Generation(7));
-        assert!(cell.load().blacklist.is_empty());
-        let refused = cell.history()[3].refused.clone().unwrap();
-        assert!(refused.contains("an empty list is an empty file"), "{refused}");
+    fn equal_content_is_no_change_unless_it_is_asked_for() {
+        let reload = started();
+        reload.offer(list("7\n8"), Terms::default()).unwrap();
+        let same = reload.offer(list("# spelt differently\n8\n7\n7"), Terms::default()).unwrap();
+        assert_eq!(same, Published { generation: Generation(2), changed: false });
+        assert_eq!(reload.cell().history().len(), 2);
+        let again = Terms { again: true, ..Terms::default() };
+        assert_eq!(reload.offer(list("7\n8"), again).unwrap().generation, Generation(3));
+    }
+
+    #[test]
+    fn an_expected_generation_keeps_two_writers_apart() {
+        let reload = started();
+        let terms = |expected| Terms { expected: Some(Generation(expected)), ..Terms::default() };
+        assert_eq!(reload.offer(list("1"), terms(1)).unwrap().generation, Generation(2));
+        let refused = reload.offer(list("2"), terms(1)).unwrap_err();
+        assert_eq!(reason(&refused), "failed to replace generation 1: 2 is served; read it and try again");
+    }
+
+    #[test]
+    fn a_dry_run_finds_faults_and_changes_nothing() {
+        let reload = started();
+        let dry = Terms { dry_run: true, ..Terms::default() };
+        let tried = reload.offer(list("1"), dry).unwrap();
+        assert_eq!(tried, Published { generation: Generation(1), changed: false });
+        assert!(reload.offer(list("one"), dry).is_err());
+        assert!(reload.cell().load().blacklist.is_empty());
+    }
+
+    #[test]
+    fn all_or_none_are_published_as_one_generation() {
+        let reload = started();
+        let pair = |list_text| vec![list(list_text), candidate(Datum::Cluster, r#"{"log_level":"debug"}"#)];
+        assert!(reload.offer_all(pair("x"), Terms::default()).is_err());
+        assert_eq!(reload.cell().load().cluster.log_level, None);
+        assert_eq!(reload.offer_all(pair("9"), Terms::default()).unwrap().generation, Generation(2));
+        assert!(reload.cell().load().blacklist.contains(UserId(9)));
+    }
+
+    #[test]
+    fn what_must_be_prepared_can_refuse() {
+        let reload =
+            Reload::start(Vec::new(), Generation::FIRST, Box::new(|_| Err("the store is full".into())))
+                .unwrap();
+        let refused = reload.offer(candidate(Datum::Activities, ACTIVITIES), Terms::default()).unwrap_err();
+        assert_eq!(reason(&refused), "failed to prepare for what test brings: the store is full");
+        assert_eq!(reload.cell().load().generation, Generation(1));
+    }
+
+    #[test]
+    fn nothing_is_published_while_a_successor_takes_over() {
+        let reload = started();
+        let (last, digests) = reload.close();
+        assert_eq!(last, Generation(1));
+        assert_eq!(&digests, &reload.cell().load().digests);
+        assert_eq!(reload.offer(list("1"), Terms::default()), Err(Refused::HandingOver));
+        reload.reopen();
+        assert!(reload.offer(list("1"), Terms::default()).is_ok());
+    }
+
+    #[test]
+    fn a_successor_goes_on_with_the_count() {
+        let reload = started();
+        reload.follow(Generation(41));
+        assert_eq!(reload.cell().load().generation, Generation(42));
+        reload.follow(Generation(41));
+        assert_eq!(reload.cell().load().generation, Generation(42), "it is ahead already");
     }
 }

@@ -6,9 +6,15 @@
 mod activities;
 mod blacklist;
 mod cell;
+mod cluster;
+mod datum;
+mod history;
 
 pub use self::{
     activities::{Activities, ActivityFaults, Event, Goods, Stock},
     blacklist::{Blacklist, BlacklistFaults},
-    cell::{Change, Generation, Publisher, Snapshot, SnapshotCell},
+    cell::{Digests, Generation, Publisher, Snapshot, SnapshotCell},
+    cluster::{Cluster, ClusterFaults, Degradation, Node, Pools, RateLimits, RouteLimits},
+    datum::{Datum, Mechanism, Origin},
+    history::{Change, ChangeOutcome},
 };

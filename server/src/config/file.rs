@@ -14,8 +14,10 @@ use sha2::{Digest as _, Sha256};
 use tomlcheck::{Document, Faults, Section};
 
 use super::settings::{
-    Config, EtcdSettings, Limits, LogLevel, MysqlSettings, RedisSettings, Secret, Strategy, UpgradeSettings,
+    CLUSTER_KEY, Config, EtcdSettings, FeedSettings, Limits, LogLevel, MysqlSettings, Place, RedisSettings,
+    ReloadSettings, Secret, Strategy, UpgradeSettings,
 };
+use crate::state::Mechanism;
 
 /// Longest path of a unix socket, in bytes (`sun_path` has 108 with the final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -28,6 +30,15 @@ const BODY_BYTES_MAX_FROM: usize = 256;
 
 /// A body is held in memory as a whole.
 const BODY_BYTES_MAX_TO: usize = 16 << 20;
+
+/// Less would refuse an honest document.
+const PUSH_BYTES_MAX_FROM: usize = 4096;
+
+/// A body is held in memory as a whole.
+const PUSH_BYTES_MAX_TO: usize = 256 << 20;
+
+/// More often is what events are for.
+const EVERY_MS_FROM: u64 = 10;
 
 /// More descriptors than this no kernel grants one process by default.
 const CONNECTIONS_MAX_TO: usize = 1_000_000;
@@ -87,6 +98,7 @@ fn read(root: &Section<'_>, config: &mut Config) {
             section.finish();
         }
     }
+    reload(root, config);
     if let Some(section) = root.section("upgrade") {
         upgrade(section, &mut config.upgrade);
     }
@@ -94,6 +106,79 @@ fn read(root: &Section<'_>, config: &mut Config) {
         limits(section, &mut config.limits);
     }
     distinct_files(root, config);
+}
+
+/// The files of `[api]` and `[sale]` are where list and activities come from unless something else is said;
+/// the cluster configuration comes from etcd if there is one.
+fn reload(root: &Section<'_>, config: &mut Config) {
+    config.reload.blacklist.from = Place::File(config.api.blacklist.clone());
+    config.reload.activities.from = Place::File(config.sale.activities.clone());
+    if config.etcd.is_some() {
+        let (by, from) = (Mechanism::Etcd, Place::Etcd(CLUSTER_KEY.to_owned()));
+        config.reload.cluster = FeedSettings { by, from, ..config.reload.cluster.clone() };
+    }
+    let Some(section) = root.section("reload") else { return };
+    path(&section, "copies", &mut config.reload.copies);
+    if let Some(entry) = section.integer("push_bytes_max", PUSH_BYTES_MAX_FROM..=PUSH_BYTES_MAX_TO) {
+        config.reload.push_bytes_max = entry.value;
+    }
+    let has_etcd = config.etcd.is_some();
+    let ReloadSettings { blacklist, cluster, activities, .. } = &mut config.reload;
+    for (name, settings) in [("blacklist", blacklist), ("cluster", cluster), ("activities", activities)] {
+        if let Some(section) = section.section(name) {
+            feed(&section, settings, has_etcd);
+            section.finish();
+        }
+    }
+    section.finish();
+}
+
+fn feed(section: &Section<'_>, settings: &mut FeedSettings, has_etcd: bool) {
+    if let Some(by) = section.choice("by", &Mechanism::WORDS) {
+        settings.by = by;
+    }
+    let hint = "write a path, http://HOST:PORT/PATH, or etcd:/KEY";
+    if let Some(from) = section.parse("from", "a place", hint, place) {
+        settings.from = from;
+    }
+    milliseconds(section, "every_ms", EVERY_MS_FROM, &mut settings.every);
+    match (settings.by, &settings.from) {
+        (Mechanism::File, Place::Http(_) | Place::Etcd(_)) => {
+            section.fault_at(
+                "by",
+                "watches files, and this is none",
+                "write by = \"timer\", or a path as from",
+            );
+        }
+        (Mechanism::Etcd, Place::File(_) | Place::Http(_)) => {
+            section.fault_at("by", "watches keys of etcd, and this is none", "write from = \"etcd:/KEY\"");
+        }
+        _ => {}
+    }
+    if matches!(settings.from, Place::Etcd(_)) && !has_etcd {
+        section.fault_at("from", "is in etcd, and there is no [etcd]", "write [etcd] with its address");
+    }
+}
+
+fn place(text: &str) -> Result<Place, &'static str> {
+    if let Some(key) = text.strip_prefix("etcd:") {
+        return if key.starts_with('/') && !key.ends_with('/') {
+            Ok(Place::Etcd(key.to_owned()))
+        } else {
+            Err("a key begins with a slash and does not end with one")
+        };
+    }
+    if text.starts_with("https://") {
+        return Err("only http is spoken; put a proxy that speaks TLS beside this process");
+    }
+    match text.parse::<http::Uri>() {
+        Ok(uri) if uri.scheme_str() == Some("http") && uri.port_u16().is_some() => {
+            Ok(Place::Http(text.to_owned()))
+        }
+        _ if text.contains("://") => Err("it is no http://HOST:PORT/PATH"),
+        _ if text.is_empty() => Err("it is empty"),
+        _ => Ok(Place::File(text.into())),
+    }
 }
 
 fn mysql(section: Section<'_>) -> MysqlSettings {

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use serde::Serialize;
 
-use super::{Config, Secret};
+use super::{Config, FeedSettings, Secret};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -84,6 +84,8 @@ fn settings(config: &Config) -> Vec<Setting> {
         needs: Needs::Upgrade,
     };
     let path = |path: &Path| path.display().to_string();
+    let every = |feed: &FeedSettings| feed.every.as_millis().to_string();
+    let reload = &config.reload;
     let (mysql, redis) = (config.mysql.as_ref(), config.redis.as_ref());
     let (upgrade, limits) = (&config.upgrade, &config.limits);
     vec![
@@ -103,6 +105,17 @@ fn settings(config: &Config) -> Vec<Setting> {
         setting("auth.secret_file", path(&config.auth.secret_file), Needs::Upgrade),
         setting("store.path", path(&config.store.path), Needs::Restart),
         setting("sale.activities", path(&config.sale.activities), Needs::Upgrade),
+        setting("reload.copies", path(&reload.copies), Needs::Restart),
+        setting("reload.push_bytes_max", reload.push_bytes_max.to_string(), Needs::Upgrade),
+        setting("reload.blacklist.by", reload.blacklist.by.to_string(), Needs::Upgrade),
+        setting("reload.blacklist.from", reload.blacklist.from.to_string(), Needs::Upgrade),
+        setting("reload.blacklist.every_ms", every(&reload.blacklist), Needs::Upgrade),
+        setting("reload.cluster.by", reload.cluster.by.to_string(), Needs::Upgrade),
+        setting("reload.cluster.from", reload.cluster.from.to_string(), Needs::Upgrade),
+        setting("reload.cluster.every_ms", every(&reload.cluster), Needs::Upgrade),
+        setting("reload.activities.by", reload.activities.by.to_string(), Needs::Upgrade),
+        setting("reload.activities.from", reload.activities.from.to_string(), Needs::Upgrade),
+        setting("reload.activities.every_ms", every(&reload.activities), Needs::Upgrade),
         setting("upgrade.strategy", upgrade.strategy.to_string(), Needs::Upgrade),
         setting("upgrade.socket", path(&upgrade.socket), Needs::Restart),
         setting("upgrade.start_timeout_ms", upgrade.start_timeout.as_millis().to_string(), Needs::Upgrade),

@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::{Datum, Mechanism};
+
 /// Checked settings of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -23,6 +25,7 @@ pub struct Config {
     pub auth: AuthSettings,
     pub store: StoreSettings,
     pub sale: SaleSettings,
+    pub reload: ReloadSettings,
     pub upgrade: UpgradeSettings,
     pub limits: Limits,
 }
@@ -123,8 +126,40 @@ pub struct Limits {
     pub connections_max: usize,
 }
 
+/// `[reload]`: where what changes at run time comes from, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Folder for the last good copy of what no local file holds.
+    pub copies: PathBuf,
+    /// A longer body is refused by `PUT /config/...` with 413.
+    pub push_bytes_max: usize,
+    pub blacklist: FeedSettings,
+    pub cluster: FeedSettings,
+    pub activities: FeedSettings,
+}
+
+/// `[reload.<datum>]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedSettings {
+    pub by: Mechanism,
+    pub from: Place,
+    /// Between two looks of the timer, and of whatever has to fall back on it; a tenth of it is left to chance.
+    pub every: Duration,
+}
+
+/// Where something is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    File(PathBuf),
+    /// `http://host:port/path`
+    Http(String),
+    /// A key of etcd, and all those below it.
+    Etcd(String),
+}
+
 /// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LogLevel {
     Trace,
     Debug,
@@ -176,6 +211,14 @@ pub(super) const DRAIN_MS: u64 = 10_000;
 pub(super) const ORDERS_PER_USER_PER_SECOND: u32 = 0;
 /// An order has about 30 bytes.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+pub(super) const COPIES: &str = "./.seckill-config";
+/// Forty times the largest document that we know of; a longer list is better put into a file.
+pub(super) const PUSH_BYTES_MAX: usize = 16 << 20;
+/// What the timer of others waits, from viper to nginx' resolver.
+pub(super) const EVERY_MS: u64 = 5_000;
+pub(super) const CLUSTER_FILE: &str = "./cluster.json";
+/// The seed's value.
+pub(super) const CLUSTER_KEY: &str = "/seckill/config";
 /// A connection holds about 20 kB.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
 
@@ -195,6 +238,13 @@ impl Config {
             auth: AuthSettings { secret_file: SECRET_FILE.into() },
             store: StoreSettings { path: STORE_PATH.into() },
             sale: SaleSettings { activities: ACTIVITIES.into() },
+            reload: ReloadSettings {
+                copies: COPIES.into(),
+                push_bytes_max: PUSH_BYTES_MAX,
+                blacklist: FeedSettings::file(BLACKLIST),
+                cluster: FeedSettings::file(CLUSTER_FILE),
+                activities: FeedSettings::file(ACTIVITIES),
+            },
             upgrade: UpgradeSettings {
                 strategy: STRATEGY,
                 socket: SOCKET.into(),
@@ -207,6 +257,37 @@ impl Config {
                 body_bytes_max: BODY_BYTES_MAX,
                 connections_max: CONNECTIONS_MAX,
             },
+        }
+    }
+}
+
+impl ReloadSettings {
+    /// How one kind of data comes; nodes come with the cluster configuration.
+    #[must_use]
+    pub fn feed(&self, datum: Datum) -> &FeedSettings {
+        match datum {
+            Datum::Blacklist => &self.blacklist,
+            Datum::Cluster | Datum::Nodes => &self.cluster,
+            Datum::Activities => &self.activities,
+        }
+    }
+}
+
+impl FeedSettings {
+    /// A file that tells by itself when it has changed.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        let from = Place::File(path.into());
+        Self { by: Mechanism::File, from, every: Duration::from_millis(EVERY_MS) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Http(url) => f.write_str(url),
+            Self::Etcd(key) => write!(f, "etcd:{key}"),
         }
     }
 }

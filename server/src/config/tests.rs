@@ -1,6 +1,7 @@
 //! Which files are taken, which are refused, and with what words.
 
 use super::*;
+use crate::state::Mechanism;
 
 /// The settings block exactly as the seed prints it.
 const SEED: &str = r#"[global]
@@ -65,7 +66,28 @@ fn the_example_says_what_the_seed_says_and_shows_the_defaults() {
     let spelt_out: Vec<&str> = example.lines().map(uncommented).collect();
     let config = good(&spelt_out.join("\n"));
     assert_eq!(pending(&good(SEED), &config), []);
-    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 11, "every section is shown");
+    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 15, "every section is shown");
+}
+
+#[test]
+fn where_changes_come_from() {
+    let both = |more: &str| format!("{SEED}\n{more}");
+    let config = good(&both(
+        "[reload]\npush_bytes_max = 8192\n[reload.blacklist]\nby = \"timer\"\nfrom = \"http://127.0.0.1:9/list\"\n\
+         every_ms = 250\n[reload.activities]\nby = \"etcd\"\nfrom = \"etcd:/sale\"\n",
+    ));
+    assert_eq!(config.reload.push_bytes_max, 8192);
+    let blacklist = &config.reload.blacklist;
+    assert_eq!((blacklist.by, blacklist.every.as_millis()), (Mechanism::Timer, 250));
+    assert_eq!(blacklist.from, Place::Http("http://127.0.0.1:9/list".to_owned()));
+    assert_eq!(config.reload.activities.from, Place::Etcd("/sale".to_owned()));
+    assert_eq!(config.reload.cluster.by, Mechanism::Etcd, "there is an etcd");
+
+    let faults = |more: &str| parse(Path::new("f.toml"), &both(more)).unwrap_err().to_string();
+    assert!(faults("[reload.blacklist]\nby = \"file\"\nfrom = \"etcd:/x\"\n").contains("watches files"));
+    assert!(faults("[reload.blacklist]\nby = \"etcd\"\n").contains("watches keys of etcd"));
+    assert!(faults("[reload.blacklist]\nfrom = \"https://h:1/x\"\n").contains("only http is spoken"));
+    assert!(faults("[reload.blacklist]\nevery_ms = 1\n").contains("every_ms: 1 is out of range"));
 }
 
 #[test]
@@ -135,7 +157,7 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "f.toml:15:19: limits.connections_max: 0 is out of range",
             "  hint: write a number from 1 to 1000000",
             "f.toml:16:2: quota: unknown key",
-            "  hint: known here: global, mysql, redis, etcd, api, admin, auth, store, sale, upgrade, limits",
+            "  hint: known here: global, mysql, redis, etcd, api, admin, auth, store, sale, reload, upgrade, limits",
         ],
     );
 }
@@ -202,6 +224,8 @@ fn a_changed_file_is_told_key_by_key_and_secrets_are_not_shown() {
             "etcd.address 127.0.0.1:2379 - upgrade",
             "api.bind 127.0.0.1:8080 127.0.0.1:9090 upgrade",
             "store.path ./seckill.db ./new.db restart",
+            "reload.cluster.by etcd file upgrade",
+            "reload.cluster.from etcd:/seckill/config ./cluster.json upgrade",
         ]
     );
     assert_eq!(pending(&good(SEED), &good(SEED)), []);

@@ -15,7 +15,9 @@ use super::{
 use crate::{
     clock,
     config::{self, PendingChange},
-    lifecycle::{NotReloaded, Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
+    lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
+    reload::{self, Refused, Terms},
+    sources,
     state::{Change, Generation, Snapshot},
 };
 
@@ -158,22 +160,30 @@ pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
 /// `POST /reload`. The generation is that of the body: the header names the one that gave this answer,
 /// which was the latest when it was asked for.
 pub(super) async fn reload(app: &App) -> Reply {
-    let (status, detail) = match app.parts.control.reload().await {
-        Some(Ok(generation)) => return Reply::of(StatusCode::OK, &json!({ "generation": generation })),
-        Some(Err(NotReloaded::Upgrading)) => {
-            let detail =
-                "an upgrade is going on, and the new process reads the files; ask again when it is over";
-            (StatusCode::CONFLICT, detail.to_owned())
-        }
-        Some(Err(NotReloaded::Refused(reason))) => (StatusCode::UNPROCESSABLE_ENTITY, reason),
-        None => {
-            let detail = "the process stopped before it could answer";
-            return Problem::plain(StatusCode::SERVICE_UNAVAILABLE, detail).into();
-        }
+    let candidates = sources::read_again(&app.parts.config, &app.parts.snapshots.load()).await;
+    let reload = Arc::clone(&app.parts.reload);
+    let terms = Terms { again: true, ..Terms::default() };
+    let offering = tokio::task::spawn_blocking(move || reload.offer_all(candidates, terms));
+    match offering.await.expect("an offer must not panic") {
+        Ok(published) => Reply::of(StatusCode::OK, &json!({ "generation": published.generation })),
+        Err(refused) => not_published(app, &refused),
+    }
+}
+
+/// Why nothing was published, with the generation that is served on.
+fn not_published(app: &App, refused: &Refused) -> Reply {
+    let status = match refused {
+        Refused::Faulty { .. } | Refused::Unprepared { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Overtaken { .. } => StatusCode::PRECONDITION_FAILED,
+        Refused::HandingOver => StatusCode::SERVICE_UNAVAILABLE,
     };
-    // What is served now, whatever was offered.
     let members = Map::from_iter([("generation".to_owned(), json!(app.config_generation()))]);
-    Problem::ours(status, "reload-refused", "Reload refused", detail).with_members(members).into()
+    let detail = reload::reason(refused);
+    let problem = Problem::ours(status, "reload-refused", "Reload refused", detail).with_members(members);
+    match refused {
+        Refused::HandingOver => Reply::from(problem).retry_later(),
+        _ => problem.into(),
+    }
 }
 
 /// `POST /drain`. A process that is stopping already does what is asked, too.

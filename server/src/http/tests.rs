@@ -12,12 +12,14 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::{
     clock,
+    config::FeedSettings,
     lifecycle::{
-        ConnectionCounts, ControlRequest, NotReloaded, PhaseTimes, ProcessGeneration, UpgradeError,
-        UpgradeOutcome, UpgradeReport,
+        ConnectionCounts, ControlRequest, PhaseTimes, ProcessGeneration, UpgradeError, UpgradeOutcome,
+        UpgradeReport,
     },
-    reload::Reload,
+    reload::{Candidate, Reload},
     seckill::UserId,
+    state::{Datum, Mechanism, Origin},
 };
 
 /// Event 1 is on: goods 1 (one each, two of them), goods 2 (as you like). Event 2 is over, event 3 to come.
@@ -60,13 +62,20 @@ impl Fixture {
         config.source = at("seckill.toml");
         config.api.blacklist = at("blacklist.txt");
         config.sale.activities = at("activities.json");
+        config.reload.blacklist = FeedSettings::file(&config.api.blacklist);
+        config.reload.activities = FeedSettings::file(&config.sale.activities);
+        config.reload.cluster = FeedSettings::file(at("cluster.json"));
         config.admin.token_file = at("admin");
         config.auth.secret_file = at("secret");
         config.store.path = at("seckill.db");
         change(&mut config);
         fs::write(&config.api.blacklist, "13\n").unwrap();
         fs::write(&config.sale.activities, ACTIVITIES).unwrap();
-        let snapshots = Reload::start(&config, Generation(5)).unwrap().cell();
+        let first = [(Datum::Blacklist, "13\n"), (Datum::Activities, ACTIVITIES)].map(|(datum, text)| {
+            Candidate::parse(datum, Origin::new(Mechanism::Start, "test"), text.as_bytes())
+        });
+        let reload = Reload::start(first.into(), Generation(5), Box::new(|_| Ok(()))).unwrap();
+        let snapshots = reload.cell();
         let process = ProcessGeneration(3);
         let store = Store::open(&config.store.path, &snapshots.load().activities, process).unwrap();
         let (phase, watched) = watch::channel(Phase::Ready);
@@ -76,6 +85,7 @@ impl Fixture {
             secrets: Secrets::load(&config).unwrap(),
             config: Arc::new(config),
             snapshots,
+            reload,
             store: Arc::new(store),
             control,
             metrics: Arc::new(Metrics::new()),
@@ -128,7 +138,7 @@ impl Answer {
         // Whatever else an answer says, it says who gave it.
         assert_eq!(answer.header("x-seckill-process"), "3");
         assert_eq!(answer.header("x-seckill-version"), "r2");
-        assert_eq!(answer.header("x-config-generation"), "5");
+        assert!(answer.header("x-config-generation").parse::<u64>().unwrap() >= 5);
         answer
     }
 
@@ -401,7 +411,7 @@ async fn the_status_tells_what_the_file_would_change_and_no_secret() {
     assert_eq!((&absent["phase"], &absent["config"]["strategy"]), (&json!("ready"), &json!("handoff-live")));
     assert_eq!(absent["snapshot"]["generation"], 5);
     assert_eq!((&absent["snapshot"]["events"], &absent["snapshot"]["blacklisted"]), (&json!(3), &json!(1)));
-    assert_eq!(absent["snapshot"]["history"].as_array().unwrap().len(), 1);
+    assert_eq!(absent["snapshot"]["history"].as_array().unwrap().len(), 2, "one for each kind of data");
     assert!(absent["config"]["faults"][0].as_str().unwrap().starts_with("failed to read"), "{absent}");
 
     write(
@@ -486,7 +496,7 @@ async fn an_upgrade_is_answered_with_its_outcome() {
                     assert_eq!(binary, Path::new("/releases/2/seckill"));
                     answer.send(report.clone()).unwrap();
                 }
-                other => panic!("nobody asked for {other:?}"),
+                other @ ControlRequest::Drain { .. } => panic!("nobody asked for {other:?}"),
             }
         };
         let (answer, ()) = tokio::join!(asking, serving);
@@ -512,31 +522,22 @@ async fn an_upgrade_is_answered_with_its_outcome() {
 
 #[tokio::test]
 async fn a_reload_is_answered_with_the_generation_that_is_served() {
-    let mut fixture = Fixture::new();
-    for (outcome, status, generation, detail) in [
-        (Ok(Generation(6)), 200, 6, None),
-        (Err(NotReloaded::Refused("line 3".to_owned())), 422, 5, Some("line 3")),
-        (Err(NotReloaded::Upgrading), 409, 5, Some("an upgrade is going on")),
-    ] {
-        let app = Arc::clone(&fixture.app);
-        let request = Request::post("/reload").header("authorization", fixture.admin());
-        let request = request.body(Bytes::new()).unwrap();
-        let asking = async move { Answer::read(app.answer(Side::Admin, request).await).await };
-        let answering = async {
-            match fixture.requests.recv().await.unwrap() {
-                ControlRequest::Reload { answer } => answer.send(outcome).unwrap(),
-                other => panic!("nobody asked for {other:?}"),
-            }
-        };
-        let (answer, ()) = tokio::join!(asking, answering);
-        assert_eq!((answer.status, &answer.json()["generation"]), (status, &json!(generation)));
-        if let Some(detail) = detail {
-            answer.is_problem(status, "reload-refused");
-            assert!(answer.json()["detail"].as_str().unwrap().starts_with(detail));
-        }
-    }
-    fixture.requests.close();
-    fixture.manage(Method::POST, "/reload", "").await.is_problem(503, "about:blank");
+    let fixture = Fixture::new();
+    let file = |name: &str| fixture.folder.path().join(name);
+    let answer = fixture.manage(Method::POST, "/reload", "").await;
+    assert_eq!((answer.status, &answer.json()["generation"]), (200.try_into().unwrap(), &json!(6)));
+    fs::write(file("blacklist.txt"), "1\n2\nthree\n").unwrap();
+    let answer = fixture.manage(Method::POST, "/reload", "").await;
+    answer.is_problem(422, "reload-refused");
+    assert_eq!(answer.json()["generation"], 6);
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("blacklist.txt: 1 of its lines"), "{detail}");
+    fs::remove_file(file("blacklist.txt")).unwrap();
+    let answer = fixture.manage(Method::POST, "/reload", "").await;
+    answer.is_problem(422, "reload-refused");
+    assert!(answer.json()["detail"].as_str().unwrap().ends_with("an empty list is an empty file"));
+    drop(fixture.app.parts.reload.close());
+    fixture.manage(Method::POST, "/reload", "").await.is_problem(503, "reload-refused");
 }
 
 #[tokio::test]
@@ -553,7 +554,7 @@ async fn a_process_that_stops_leaves_no_upgrade_unanswered() {
         let answering = async {
             match fixture.requests.recv().await.unwrap() {
                 ControlRequest::Drain { answer } => answer.send(accepted).unwrap(),
-                other => panic!("nobody asked for {other:?}"),
+                other @ ControlRequest::Upgrade { .. } => panic!("nobody asked for {other:?}"),
             }
         };
         assert_eq!(tokio::join!(asking, answering).0, status);

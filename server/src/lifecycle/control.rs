@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Phase, UpgradeReport};
-use crate::state::Generation;
 
 /// A handle on the process's life.
 #[derive(Debug, Clone)]
@@ -26,22 +25,11 @@ pub enum ControlRequest {
         /// Gets the outcome when it is over, a refusal at once.
         answer: oneshot::Sender<UpgradeReport>,
     },
-    /// Read the files again and serve what is in them.
-    Reload { answer: oneshot::Sender<Result<Generation, NotReloaded>> },
     /// Serve no new connection, finish what is in flight, and stop.
     Drain {
         /// Gets `false` when an upgrade goes on.
         answer: oneshot::Sender<bool>,
     },
-}
-
-/// Why nothing was reloaded. What was served before is served on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotReloaded {
-    /// An upgrade goes on; the new process reads the files anyway.
-    Upgrading,
-    /// The files have faults, or something else is wrong with them.
-    Refused(String),
 }
 
 impl Control {
@@ -62,13 +50,6 @@ impl Control {
     pub async fn upgrade(&self, binary: PathBuf) -> Option<UpgradeReport> {
         let (answer, outcome) = oneshot::channel();
         self.requests.send(ControlRequest::Upgrade { binary, answer }).await.ok()?;
-        outcome.await.ok()
-    }
-
-    /// Asks for the files to be read again. `None`: the process stopped before it could answer.
-    pub async fn reload(&self) -> Option<Result<Generation, NotReloaded>> {
-        let (answer, outcome) = oneshot::channel();
-        self.requests.send(ControlRequest::Reload { answer }).await.ok()?;
         outcome.await.ok()
     }
 

@@ -20,9 +20,8 @@ use super::{
 use crate::{
     config::{Config, Strategy},
     http::{App, Side},
-    reload::{self, Reload},
-    state::Generation,
-    stores,
+    reload::Reload,
+    state::{Digests, Generation},
 };
 
 /// The process while it serves.
@@ -35,8 +34,8 @@ pub(super) struct Life {
     pub(super) diversion: Diversion,
     /// Where connections come out when they move.
     pub(super) parcels: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parcel>>,
+    pub(super) reload: Arc<Reload>,
     app: Arc<App>,
-    reload: Mutex<Reload>,
     phase: watch::Sender<Phase>,
     listeners: Mutex<Vec<Listener>>,
     accepting: Mutex<Option<Accepting>>,
@@ -49,7 +48,7 @@ impl Life {
         config: Arc<Config>,
         identity: ProcessIdentity,
         app: Arc<App>,
-        reload: Reload,
+        reload: Arc<Reload>,
         control: ControlSocket,
         listeners: Vec<Listener>,
         phase: watch::Sender<Phase>,
@@ -63,7 +62,7 @@ impl Life {
             diversion: Diversion::default(),
             parcels: tokio::sync::Mutex::new(parcels),
             app,
-            reload: Mutex::new(reload),
+            reload,
             phase,
             listeners: Mutex::new(listeners),
             accepting: Mutex::default(),
@@ -125,19 +124,18 @@ impl Life {
             tracing::error!(%error, "the pid file cannot be written");
         }
         self.committed.send_replace(false);
+        self.reload.reopen();
         if !self.is_ready() {
             self.phase(Phase::Ready);
         }
         Ok(())
     }
 
-    /// Reads blacklist and activities again and serves what is in them. Blocks.
-    pub(super) fn reload(&self) -> Result<Generation, reload::Error> {
-        let mut reload = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
-        reload.read_again(&self.config, |activities| {
-            // Goods must have their stock before anybody can ask for them.
-            Ok(stores::put_stock(&self.config.store.path, activities)?)
-        })
+    /// Publishes nothing any more; what the successor has to go on from. Waits for what is being published.
+    pub(super) async fn close_reload(&self) -> (Generation, Digests) {
+        let reload = Arc::clone(&self.reload);
+        let closing = tokio::task::spawn_blocking(move || reload.close());
+        closing.await.expect("nothing in it can panic")
     }
 
     /// From now on the successor serves.
@@ -184,6 +182,10 @@ impl Life {
             }
         }
         let sockets = u32::try_from(sides.len()).unwrap_or(u32::MAX);
+        if !shares {
+            // Without a commitment this is all that the successor will know.
+            self.close_reload().await;
+        }
         let message = Message::Welcome(Welcome {
             strategy,
             process: self.identity.process.next(),

@@ -11,8 +11,7 @@ use tokio::{
 };
 
 use super::{
-    ConnectionCounts, ControlRequest, NotReloaded, Phase, PhaseTimes, UpgradeError, UpgradeOutcome,
-    UpgradeReport,
+    ConnectionCounts, ControlRequest, Phase, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport,
     channel::Channel,
     connections::Directive,
     life::Life,
@@ -21,7 +20,7 @@ use super::{
     signals::{Request, Signals},
     successor::{Cause, Inbox, Swap},
 };
-use crate::{config, config::Strategy, reload, state::Generation, tasks::Tasks};
+use crate::{config, config::Strategy, tasks::Tasks};
 
 /// How long a process may take to say who it is after it has connected.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,8 +49,6 @@ pub(super) async fn run(
         predecessor.map(|channel| Box::pin(inherit(Arc::clone(life), channel)) as _);
     let mut greetings = None;
     let mut swap: Option<Going> = None;
-    // A successor continues the count of generations, so no swap begins while one is being made.
-    let mut reloading = None;
     loop {
         if inheritance.is_none() && greetings.is_none() {
             // Only now the control socket is ours alone.
@@ -75,23 +72,17 @@ pub(super) async fn run(
                 },
             },
             () = finished(&mut inheritance) => inheritance = None,
-            () = finished(&mut reloading) => reloading = None,
             replaced = over(&mut swap) => {
                 swap = None;
                 if replaced {
                     return End::Replaced;
                 }
             }
-            request = requests.recv(), if inheritance.is_none() && reloading.is_none() => match request {
+            request = requests.recv(), if inheritance.is_none() => match request {
                 Some(ControlRequest::Upgrade { answer, .. }) if swap.is_some() => refuse(life, answer),
                 Some(ControlRequest::Upgrade { binary, answer }) => {
                     swap = Some(Going::start(life, Cause::Asked { binary, answer }));
                 }
-                // Whoever asked may have gone.
-                Some(ControlRequest::Reload { answer }) if swap.is_some() => {
-                    _ = answer.send(Err(NotReloaded::Upgrading));
-                }
-                Some(ControlRequest::Reload { answer }) => reloading = Some(reload(life, &tasks, answer)),
                 // A swap that goes on ends this process anyway, or fails and can be drained then. Whoever asked
                 // may have gone.
                 Some(ControlRequest::Drain { answer }) if swap.is_some() => _ = answer.send(false),
@@ -101,7 +92,7 @@ pub(super) async fn run(
                 }
                 None => return stop(life, requests, &mut signals).await,
             },
-            Some((hello, channel)) = greeted(&mut greetings), if reloading.is_none() => match &swap {
+            Some((hello, channel)) = greeted(&mut greetings) => match &swap {
                 Some(going) if hello.ticket.as_deref() == Some(going.ticket.as_str()) => {
                     // The swap that waits for it reads at once; a second greeting with its ticket is turned away.
                     _ = going.arrivals.try_send((hello, channel));
@@ -174,26 +165,6 @@ async fn inherit(life: Arc<Life>, channel: Channel) {
         Ok(turn) => tracing::error!(?turn, "the old process lost its way"),
         Err(error) => tracing::error!(%error, "the handover broke off"),
     }
-}
-
-/// Reads the files again on a thread of its own, and tells whoever asked.
-fn reload(
-    life: &Arc<Life>,
-    tasks: &Tasks,
-    answer: oneshot::Sender<Result<Generation, NotReloaded>>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let life = Arc::clone(life);
-    let reloaded = tasks.spawn_blocking(move || life.reload());
-    Box::pin(async move {
-        let outcome = match reloaded.await {
-            Ok(Ok(generation)) => Ok(generation),
-            Ok(Err(error)) => Err(NotReloaded::Refused(reload::reason(&error))),
-            Err(_) => Err(NotReloaded::Refused("the reload was cut short".to_owned())),
-        };
-        tracing::info!(?outcome, "a reload was asked for");
-        // Whoever asked may have gone.
-        _ = answer.send(outcome);
-    })
 }
 
 /// Listens for processes that want to take over, and reads their greetings.

@@ -22,10 +22,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::ProcessGeneration;
-use crate::{config::Strategy, http::Side};
+use crate::{
+    config::Strategy,
+    http::Side,
+    state::{Digests, Generation},
+};
 
 /// Raised whenever an old and a new process could misunderstand each other; they refuse then.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// One message; descriptors and raw bytes travel beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +49,11 @@ pub(super) enum Message {
         detail: String,
     },
     /// Serve from now on.
-    Commit,
+    Commit {
+        /// The last that the old process has served, and what it was made of.
+        generation: Generation,
+        digests: Digests,
+    },
     /// I accept connections.
     Committed,
     /// A connection. Bytes: what was read of it and not used. Descriptor: its socket.

@@ -17,7 +17,10 @@ use super::{
     listeners::Listener,
     message::{Hello, Message, PROTOCOL, Welcome},
 };
-use crate::config::Strategy;
+use crate::{
+    config::Strategy,
+    state::{Digests, Generation},
+};
 
 /// Environment variable with the ticket that an upgrade gives to the process it starts.
 pub(super) const TICKET_VARIABLE: &str = "SECKILL_UPGRADE_TICKET";
@@ -108,8 +111,8 @@ impl Predecessor {
 /// What the old process wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Serve from now on.
-    Commit,
+    /// Serve from now on, and go on from what the old process served last.
+    Commit { generation: Generation, digests: Digests },
     /// Everything is handed over.
     Done,
     /// It ended without a word: whatever it left is ours.
@@ -140,7 +143,7 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
                 connections.metrics().connections_adopted.inc();
                 connections.serve(stream, bytes, side);
             }
-            Message::Commit => return Ok(Turn::Commit),
+            Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
             Message::Done => return Ok(Turn::Done),
             Message::Refuse { reason } => return Ok(Turn::Refused(reason)),
             other => return Err(Error::Protocol(format!("unexpected message {other:?}"))),

@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     config::{Config, Strategy},
-    http, identity, reload,
+    http, identity,
+    reload::{self, Reload},
     secrets::{self, Secrets},
-    state::Generation,
+    sources,
+    state::{Activities, Generation},
     stores,
     tasks::Tasks,
     telemetry::{self, Metrics},
@@ -45,8 +47,8 @@ pub enum Error {
     Signals(#[source] io::Error),
     #[error("load the secrets")]
     Secrets(#[from] secrets::Error),
-    #[error("load what is on sale")]
-    Reload(#[from] reload::Error),
+    #[error("load what is served")]
+    Reload(#[from] reload::Refused),
     #[error("open the store")]
     Store(#[from] stores::Error),
     #[error("tell the process that serves now that this one is ready")]
@@ -71,7 +73,7 @@ async fn live(config: Arc<Config>) -> Result<(), Error> {
     let predecessor =
         Predecessor::find(&config.upgrade.socket, config.upgrade.strategy, &version, patience).await?;
     let channel = predecessor.as_ref().map(|predecessor| predecessor.channel.clone());
-    let served = match prepare(config, predecessor) {
+    let served = match prepare(config, predecessor).await {
         Ok(ready) => ready.serve(signals).await,
         Err(error) => Err(error),
     };
@@ -92,8 +94,8 @@ struct Prepared {
     predecessor: Option<Channel>,
 }
 
-/// Binds or takes over the sockets and loads the state. Blocks; nothing else runs yet.
-fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
+/// Binds or takes over the sockets and loads the state. Blocks now and then; nothing else runs yet.
+async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
     let (phase, watched) = watch::channel(Phase::Starting);
     let (strategy, process, generation) = match &predecessor {
         Some(Predecessor { welcome, .. }) => {
@@ -113,7 +115,9 @@ fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prep
     let listeners = life::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
-    let reload = reload::Reload::start(&config, generation)?;
+    let store_path = config.store.path.clone();
+    let prepare = Box::new(move |activities: &Activities| Ok(stores::put_stock(&store_path, activities)?));
+    let reload = Reload::start(sources::read_first(&config).await, generation, prepare)?;
     let snapshots = reload.cell();
     let store =
         Arc::new(stores::Store::open(&config.store.path, &snapshots.load().activities, identity.process)?);
@@ -123,6 +127,7 @@ fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prep
         identity: identity.clone(),
         secrets: Secrets::load(&config)?,
         snapshots,
+        reload: Arc::clone(&reload),
         store: Arc::clone(&store),
         control,
         metrics: Arc::new(Metrics::new()),
@@ -167,7 +172,10 @@ async fn take_over(life: &Arc<Life>, strategy: Strategy, channel: Channel) -> Re
     }
     channel.send(&Message::Ready, &[], &[]).await?;
     match predecessor::adopt(&channel, &life.connections).await? {
-        Turn::Commit => Ok(Some(channel)),
+        Turn::Commit { generation, .. } => {
+            life.reload.follow(generation);
+            Ok(Some(channel))
+        }
         // It died without a word. Its listeners are here and their queues are waiting.
         Turn::Gone => Ok(None),
         Turn::Done => Err(Error::Dismissed("it was done before it began".to_owned())),

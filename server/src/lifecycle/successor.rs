@@ -165,7 +165,8 @@ impl Swap {
     /// Makes the new process serve, then stops to accept here.
     async fn commit(&mut self) -> Result<(), UpgradeError> {
         let channel = self.channel("transfer")?;
-        if let Err(error) = channel.send(&Message::Commit, &[], &[]).await {
+        let (generation, digests) = self.life.close_reload().await;
+        if let Err(error) = channel.send(&Message::Commit { generation, digests }, &[], &[]).await {
             return Err(self.broken("transfer", &error));
         }
         self.life.commit();

@@ -58,6 +58,14 @@ impl Blacklist {
         self.ids.binary_search(&user.0).is_ok()
     }
 
+    /// Equal for equal lists, however they are spelt: the sum of all ids, each scrambled (`SplitMix64`), so that
+    /// it does not depend on their order.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let sum = |seed: u64| self.ids.iter().fold(0_u64, |sum, id| sum.wrapping_add(scramble(id ^ seed)));
+        format!("{:016x}{:016x}", sum(0), sum(0x5851_f42d_4c95_7f2d))
+    }
+
     /// How many users are on the list.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -94,6 +102,14 @@ impl fmt::Display for BlacklistFaults {
 }
 
 impl std::error::Error for BlacklistFaults {}
+
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
+fn scramble(id: u64) -> u64 {
+    let id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    id ^ (id >> 31)
+}
 
 fn parse_id(line: &[u8]) -> Option<u64> {
     // `parse` alone would take a plus sign.

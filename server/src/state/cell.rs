@@ -1,36 +1,51 @@
 //! The snapshot that is served now, and the changes that led to it.
 
 use std::{
-    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
-use super::{Activities, Blacklist};
-
-/// Changes that are remembered, the refused ones among them.
-const HISTORY_MAX: usize = 32;
+use super::{Activities, Blacklist, Change, Cluster, Datum, Node, history::History};
 
 /// Number of a snapshot, from 1, one more with each that is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
 impl Generation {
     /// That of a process without predecessor.
     pub const FIRST: Self = Self(1);
+
+    /// That of the snapshot after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// Everything that may change while the process serves.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     pub generation: Generation,
     pub blacklist: Arc<Blacklist>,
+    pub cluster: Arc<Cluster>,
     pub activities: Arc<Activities>,
+    /// The nodes that are registered; those of the cluster configuration where nothing registers them.
+    pub nodes: Arc<[Node]>,
+    pub digests: Digests,
+}
+
+/// What each kind of data is worth comparing by: equal for equal content, wherever it came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    pub blacklist: String,
+    pub cluster: String,
+    pub activities: String,
+    pub nodes: String,
 }
 
 /// The snapshot that is served now: many readers, one [`Publisher`].
@@ -38,7 +53,9 @@ pub struct Snapshot {
 pub struct SnapshotCell {
     current: ArcSwap<Snapshot>,
     /// Read by the admin side only; a request never takes this lock.
-    history: Mutex<VecDeque<Change>>,
+    history: Mutex<History>,
+    /// Told of every snapshot that is published.
+    changed: watch::Sender<Generation>,
 }
 
 /// The one that may replace the snapshot. There is one for each cell and it cannot be copied.
@@ -47,33 +64,14 @@ pub struct Publisher {
     cell: Arc<SnapshotCell>,
 }
 
-/// What became of something that was offered as a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    pub at: Timestamp,
-    /// Where it came from, such as `start`.
-    pub origin: String,
-    /// The generation that was served afterwards.
-    pub generation: Generation,
-    /// Why it was refused; `None` when it was published.
-    pub refused: Option<String>,
-}
-
 impl SnapshotCell {
     /// A cell with its first snapshot in it, and its publisher.
     #[must_use]
-    pub fn new(
-        blacklist: Arc<Blacklist>,
-        activities: Arc<Activities>,
-        generation: Generation,
-        origin: &str,
-        at: Timestamp,
-    ) -> (Arc<Self>, Publisher) {
-        let first = Snapshot { generation, blacklist, activities };
-        let change = Change { at, origin: origin.to_owned(), generation, refused: None };
+    pub fn new(first: Snapshot) -> (Arc<Self>, Publisher) {
         let cell = Arc::new(Self {
+            changed: watch::Sender::new(first.generation),
             current: ArcSwap::from_pointee(first),
-            history: Mutex::new(VecDeque::from([change])),
+            history: Mutex::default(),
         });
         (Arc::clone(&cell), Publisher { cell })
     }
@@ -87,38 +85,58 @@ impl SnapshotCell {
     /// The latest changes, oldest first.
     #[must_use]
     pub fn history(&self) -> Vec<Change> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).to_vec()
     }
 
-    fn remember(&self, change: Change) {
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if history.len() == HISTORY_MAX {
-            history.pop_front();
-        }
-        history.push_back(change);
+    /// Tells of every snapshot that is published, for what has to be done outside of requests.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Generation> {
+        self.changed.subscribe()
     }
 }
 
 impl Publisher {
-    /// Serves `blacklist` and `activities` from now on. The snapshot before is returned, so that the
-    /// caller and not a request pays for dropping it.
-    pub fn publish(
-        &mut self,
-        blacklist: Arc<Blacklist>,
-        activities: Arc<Activities>,
-        origin: &str,
-        at: Timestamp,
-    ) -> Arc<Snapshot> {
-        let generation = Generation(self.cell.load().generation.0 + 1);
-        let before = self.cell.current.swap(Arc::new(Snapshot { generation, blacklist, activities }));
-        self.cell.remember(Change { at, origin: origin.to_owned(), generation, refused: None });
+    /// Serves `next` from now on, whose number must be greater than that of what is served. The snapshot before
+    /// is returned, so that the caller and not a request pays for dropping it.
+    pub fn publish(&mut self, next: Snapshot) -> Arc<Snapshot> {
+        let generation = next.generation;
+        let before = self.cell.current.swap(Arc::new(next));
+        debug_assert!(generation > before.generation, "generations must rise");
+        self.cell.changed.send_replace(generation);
         before
     }
 
-    /// Remembers that something was refused; what is served stays.
-    pub fn refuse(&mut self, reason: String, origin: &str, at: Timestamp) {
-        let generation = self.cell.load().generation;
-        self.cell.remember(Change { at, origin: origin.to_owned(), generation, refused: Some(reason) });
+    /// Remembers what became of something that was offered.
+    pub fn remember(&mut self, change: Change) {
+        self.cell.history.lock().unwrap_or_else(PoisonError::into_inner).push(change);
+    }
+}
+
+impl Snapshot {
+    /// Nothing at all, which is what is served where nothing is brought.
+    #[must_use]
+    pub fn empty(generation: Generation) -> Self {
+        Self {
+            generation,
+            blacklist: Arc::default(),
+            cluster: Arc::default(),
+            activities: Arc::default(),
+            nodes: Arc::default(),
+            digests: Digests::default(),
+        }
+    }
+}
+
+impl Digests {
+    /// That of one kind of data.
+    #[must_use]
+    pub fn of(&self, datum: Datum) -> &str {
+        match datum {
+            Datum::Blacklist => &self.blacklist,
+            Datum::Cluster => &self.cluster,
+            Datum::Activities => &self.activities,
+            Datum::Nodes => &self.nodes,
+        }
     }
 }
 
@@ -130,42 +148,52 @@ impl fmt::Display for Generation {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::seckill::UserId;
+    use jiff::Timestamp;
 
-    fn lists(id: u64) -> (Arc<Blacklist>, Arc<Activities>) {
-        let blacklist = Blacklist::parse(id.to_string().as_bytes()).unwrap();
-        (Arc::new(blacklist), Arc::new(Activities::default()))
+    use super::*;
+    use crate::{
+        seckill::UserId,
+        state::{ChangeOutcome, Mechanism, Origin, history::HISTORY_MAX},
+    };
+
+    fn snapshot(generation: u64, id: u64) -> Snapshot {
+        let blacklist = Arc::new(Blacklist::parse(id.to_string().as_bytes()).unwrap());
+        Snapshot { blacklist, ..Snapshot::empty(Generation(generation)) }
     }
 
     #[test]
     fn a_reader_keeps_the_snapshot_it_took() {
-        let (blacklist, activities) = lists(1);
-        let (cell, mut publisher) =
-            SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
+        let (cell, mut publisher) = SnapshotCell::new(snapshot(1, 1));
+        let mut changes = cell.changes();
         let taken = cell.load();
-        let (blacklist, activities) = lists(2);
-        let before = publisher.publish(blacklist, activities, "test", Timestamp::UNIX_EPOCH);
+        let before = publisher.publish(snapshot(2, 2));
         assert_eq!((taken.generation, before.generation), (Generation(1), Generation(1)));
         assert!(taken.blacklist.contains(UserId(1)));
         let now = cell.load();
         assert_eq!(now.generation, Generation(2));
         assert!(now.blacklist.contains(UserId(2)) && !now.blacklist.contains(UserId(1)));
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(*changes.borrow_and_update(), Generation(2));
     }
 
     #[test]
-    fn a_refusal_is_remembered_and_changes_nothing() {
-        let (blacklist, activities) = lists(1);
-        let (cell, mut publisher) =
-            SnapshotCell::new(blacklist, activities, Generation::FIRST, "start", Timestamp::UNIX_EPOCH);
-        publisher.refuse("line 3 is no number".to_owned(), "test", Timestamp::UNIX_EPOCH);
-        assert_eq!(cell.load().generation, Generation(1));
-        let history = cell.history();
-        assert_eq!(history.len(), 2);
-        assert_eq!(history[1].refused.as_deref(), Some("line 3 is no number"));
-        for _ in 0..100 {
-            publisher.refuse(String::new(), "test", Timestamp::UNIX_EPOCH);
+    fn the_latest_changes_are_remembered() {
+        let (cell, mut publisher) = SnapshotCell::new(snapshot(1, 1));
+        for bytes in 0..100 {
+            publisher.remember(Change {
+                at: Timestamp::UNIX_EPOCH,
+                datum: Datum::Blacklist,
+                origin: Origin::new(Mechanism::Push, "test"),
+                bytes,
+                digest: String::new(),
+                took_ms: 0.0,
+                outcome: ChangeOutcome::Refused,
+                generation: Generation(1),
+                reason: Some("line 3 is no number".to_owned()),
+            });
         }
-        assert_eq!(cell.history().len(), HISTORY_MAX);
+        let history = cell.history();
+        assert_eq!(history.len(), HISTORY_MAX);
+        assert_eq!(history.last().map(|change| change.bytes), Some(99));
     }
 }

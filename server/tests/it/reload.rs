@@ -40,7 +40,12 @@ fn a_refused_reload_changes_nothing_and_says_why() {
     assert!(detail.contains("blacklist.txt") && detail.ends_with(": 2"), "{detail}");
     assert_eq!(generation(&mut client), "1");
     let status = server.admin_request("GET /status").json();
-    assert_eq!(status["snapshot"]["history"][1]["refused"], detail);
+    let change = status["snapshot"]["history"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&change["datum"], &change["outcome"], &change["mechanism"]),
+        (&"blacklist".into(), &"refused".into(), &"ask".into())
+    );
+    assert_eq!(change["reason"], detail);
 }
 
 /// A client that has seen a generation never sees an older one, whichever process answers.

@@ -1,0 +1,103 @@
+//! Something that may replace a part of what is served.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    clock,
+    state::{Activities, Blacklist, Cluster, Datum, Node, Origin, Snapshot},
+};
+
+/// Something that may replace a part of what is served, read and checked by itself.
+#[derive(Debug)]
+pub struct Candidate {
+    pub datum: Datum,
+    pub origin: Origin,
+    /// Size of what was read.
+    pub bytes: u64,
+    /// When its first byte was read.
+    pub begun: Timestamp,
+    /// Or what is wrong with it.
+    pub content: Result<Content, String>,
+}
+
+/// The parts of a snapshot.
+#[derive(Debug, Clone)]
+pub enum Content {
+    Blacklist(Arc<Blacklist>),
+    Cluster(Arc<Cluster>),
+    Activities(Arc<Activities>),
+    Nodes(Arc<[Node]>),
+}
+
+impl Candidate {
+    /// Makes one of the text of a file, a key or a body.
+    #[must_use]
+    pub fn parse(datum: Datum, origin: Origin, text: &[u8]) -> Self {
+        let begun = clock::now();
+        let content = match datum {
+            Datum::Blacklist => told(Blacklist::parse(text)).map(Content::Blacklist),
+            Datum::Cluster => told(Cluster::parse(text)).map(Content::Cluster),
+            Datum::Activities => told(Activities::parse(text)).map(Content::Activities),
+            Datum::Nodes => Err("nodes are registered, not written".to_owned()),
+        };
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Self { datum, origin, bytes, begun, content }
+    }
+
+    /// One that could not even be read.
+    #[must_use]
+    pub fn unreadable(datum: Datum, origin: Origin, reason: String) -> Self {
+        Self { datum, origin, bytes: 0, begun: clock::now(), content: Err(reason) }
+    }
+
+    /// Equal for equal content; empty when it has faults.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        self.content.as_ref().map(Content::digest).unwrap_or_default()
+    }
+}
+
+fn told<T, E: std::fmt::Display>(parsed: Result<T, E>) -> Result<Arc<T>, String> {
+    parsed.map(Arc::new).map_err(|faults| faults.to_string())
+}
+
+impl Content {
+    /// Equal for equal content, however it is spelt.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        match self {
+            Self::Blacklist(list) => list.digest(),
+            Self::Cluster(cluster) => sha256_of(&**cluster),
+            Self::Activities(activities) => sha256(&activities.list_body()),
+            Self::Nodes(nodes) => sha256_of(&**nodes),
+        }
+    }
+
+    /// Replaces its part of a snapshot.
+    pub(super) fn put_into(self, snapshot: &mut Snapshot) {
+        let digest = self.digest();
+        match self {
+            Self::Blacklist(list) => (snapshot.blacklist, snapshot.digests.blacklist) = (list, digest),
+            Self::Cluster(cluster) => (snapshot.cluster, snapshot.digests.cluster) = (cluster, digest),
+            Self::Activities(activities) => {
+                (snapshot.activities, snapshot.digests.activities) = (activities, digest);
+            }
+            Self::Nodes(nodes) => (snapshot.nodes, snapshot.digests.nodes) = (nodes, digest),
+        }
+    }
+}
+
+fn sha256_of<T: Serialize + ?Sized>(value: &T) -> String {
+    sha256(&serde_json::to_vec(value).expect("it must be writable as JSON"))
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").expect("writing into a string must succeed");
+        digits
+    })
+}
