@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod datum;
 #[cfg(debug_assertions)]
 mod faults;
 

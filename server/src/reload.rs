@@ -12,6 +12,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 pub use self::candidate::{Candidate, Content};
 use crate::{
@@ -20,19 +21,17 @@ use crate::{
         Activities, Change, ChangeOutcome, Datum, Digests, Generation, Origin, Publisher, Snapshot,
         SnapshotCell,
     },
-    telemetry::chain,
 };
 
 /// What needs the activities before anybody sees them: goods must have their stock before they are sold.
-pub type Prepare = Box<dyn Fn(&Activities) -> Result<(), Unprepared> + Send + Sync>;
-
-/// Why something that needs the activities before they are served cannot have them.
-pub type Unprepared = Box<dyn std::error::Error + Send + Sync>;
+/// Its error is a sentence for whoever asked.
+pub type Prepare = Box<dyn Fn(&Activities) -> Result<(), String> + Send + Sync>;
 
 /// Owns the right to publish. Its methods block; call them where that may be.
 pub struct Reload {
     cell: Arc<SnapshotCell>,
     writer: Mutex<Writer>,
+    changed: watch::Sender<Generation>,
     prepare: Prepare,
 }
 
@@ -106,13 +105,19 @@ impl Reload {
             publisher.remember(change);
         }
         let writer = Mutex::new(Writer { publisher, closed: false });
-        Ok(Arc::new(Self { cell, writer, prepare }))
+        Ok(Arc::new(Self { cell, writer, changed: watch::Sender::new(generation), prepare }))
     }
 
     /// The cell that the requests read.
     #[must_use]
     pub fn cell(&self) -> Arc<SnapshotCell> {
         Arc::clone(&self.cell)
+    }
+
+    /// Tells of every snapshot that is published, for what has to be done outside of requests.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Generation> {
+        self.changed.subscribe()
     }
 
     /// Publishes a candidate if it is without fault; what it does not bring stays as it is. What is served already
@@ -142,6 +147,7 @@ impl Reload {
                     writer.publisher.remember(told.change(ChangeOutcome::Published, generation, None));
                 }
                 let before = writer.publisher.publish(next);
+                self.changed.send_replace(generation);
                 drop(writer);
                 // Here, where nobody waits for it: a long list takes its time.
                 drop((before, served));
@@ -187,8 +193,7 @@ impl Reload {
         }) {
             None => {
                 if let Some(place) = to_prepare.filter(|_| !terms.dry_run) {
-                    let unprepared =
-                        |error: Unprepared| Refused::Unprepared { place, reason: chain(&*error) };
+                    let unprepared = |reason| Refused::Unprepared { place, reason };
                     (self.prepare)(&next.activities).map_err(unprepared)?;
                 }
                 Ok(next)
@@ -217,6 +222,7 @@ impl Reload {
         if served.generation <= last {
             let next = Snapshot { generation: last.next(), ..Snapshot::clone(&served) };
             drop(writer.publisher.publish(next));
+            self.changed.send_replace(last.next());
         }
     }
 
@@ -298,9 +304,10 @@ mod tests {
     #[test]
     fn a_good_candidate_is_published_and_a_bad_one_only_remembered() {
         let reload = started();
-        let cell = reload.cell();
+        let (cell, mut changes) = (reload.cell(), reload.changes());
         let published = reload.offer(list("7"), Terms::default()).unwrap();
         assert_eq!(published, Published { generation: Generation(2), changed: true });
+        assert_eq!(*changes.borrow_and_update(), Generation(2));
         assert!(cell.load().blacklist.contains(UserId(7)));
         assert_eq!(cell.load().activities.events().len(), 1, "what was not offered stays");
 
@@ -356,7 +363,7 @@ mod tests {
     #[test]
     fn what_must_be_prepared_can_refuse() {
         let reload =
-            Reload::start(Vec::new(), Generation::FIRST, Box::new(|_| Err("the store is full".into())))
+            Reload::start(Vec::new(), Generation::FIRST, Box::new(|_| Err("the store is full".to_owned())))
                 .unwrap();
         let refused = reload.offer(candidate(Datum::Activities, ACTIVITIES), Terms::default()).unwrap_err();
         assert_eq!(reason(&refused), "failed to prepare for what test brings: the store is full");

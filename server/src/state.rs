@@ -7,14 +7,14 @@ mod activities;
 mod blacklist;
 mod cell;
 mod cluster;
-mod datum;
 mod history;
+
+pub use crate::datum::{Datum, Mechanism, Origin};
 
 pub use self::{
     activities::{Activities, ActivityFaults, Event, Goods, Stock},
     blacklist::{Blacklist, BlacklistFaults},
     cell::{Digests, Generation, Publisher, Snapshot, SnapshotCell},
     cluster::{Cluster, ClusterFaults, Degradation, Node, Pools, RateLimits, RouteLimits},
-    datum::{Datum, Mechanism, Origin},
     history::{Change, ChangeOutcome},
 };

@@ -70,20 +70,35 @@ const SERVER: House = House {
     rooms: &[
         room("clock", &[]),
         room("tasks", &[]),
-        room("config", &[]),
+        pure("datum", &[]),
+        room("config", &["datum"]),
         pure("seckill", &["lifecycle::ProcessGeneration"]),
         // Only in builds with debug assertions.
         room("faults", &["seckill"]),
-        pure("state", &["seckill"]),
+        pure("state", &["config::LogLevel", "datum", "seckill"]),
         room("secrets", &["config", "seckill"]),
-        // The only room that publishes a snapshot. The data plane must not reach it.
+        // The only room that publishes a snapshot. Of http only the admin side may reach it.
         room("reload", &["clock", "config", "state"]),
+        room("sources", &["clock", "config", "reload", "state", "tasks"]),
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
         room(
             "http",
-            &["clock", "config", "faults", "seckill", "state", "stores", "secrets", "lifecycle", "telemetry"],
+            &[
+                "clock",
+                "config",
+                "faults",
+                "seckill",
+                "state",
+                "sources",
+                "reload",
+                "sources",
+                "stores",
+                "secrets",
+                "lifecycle",
+                "telemetry",
+            ],
         ),
         // Starts everything in order, and so knows everybody.
         room(
@@ -94,6 +109,7 @@ const SERVER: House = House {
                 "tasks",
                 "secrets",
                 "state",
+                "sources",
                 "reload",
                 "stores",
                 "identity",

@@ -17,7 +17,7 @@ use super::settings::{
     CLUSTER_KEY, Config, EtcdSettings, FeedSettings, Limits, LogLevel, MysqlSettings, Place, RedisSettings,
     ReloadSettings, Secret, Strategy, UpgradeSettings,
 };
-use crate::state::Mechanism;
+use crate::datum::Mechanism;
 
 /// Longest path of a unix socket, in bytes (`sun_path` has 108 with the final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;

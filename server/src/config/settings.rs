@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Datum, Mechanism};
+use crate::datum::{Datum, Mechanism};
 
 /// Checked settings of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]

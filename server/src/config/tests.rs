@@ -1,7 +1,7 @@
 //! Which files are taken, which are refused, and with what words.
 
 use super::*;
-use crate::state::Mechanism;
+use crate::datum::Mechanism;
 
 /// The settings block exactly as the seed prints it.
 const SEED: &str = r#"[global]

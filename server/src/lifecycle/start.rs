@@ -116,7 +116,9 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
     let store_path = config.store.path.clone();
-    let prepare = Box::new(move |activities: &Activities| Ok(stores::put_stock(&store_path, activities)?));
+    let prepare = Box::new(move |activities: &Activities| {
+        stores::put_stock(&store_path, activities).map_err(|error| telemetry::chain(&error))
+    });
     let reload = Reload::start(sources::read_first(&config).await, generation, prepare)?;
     let snapshots = reload.cell();
     let store =

@@ -7,7 +7,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::{Activities, Blacklist, Change, Cluster, Datum, Node, history::History};
 
@@ -54,8 +53,6 @@ pub struct SnapshotCell {
     current: ArcSwap<Snapshot>,
     /// Read by the admin side only; a request never takes this lock.
     history: Mutex<History>,
-    /// Told of every snapshot that is published.
-    changed: watch::Sender<Generation>,
 }
 
 /// The one that may replace the snapshot. There is one for each cell and it cannot be copied.
@@ -68,11 +65,7 @@ impl SnapshotCell {
     /// A cell with its first snapshot in it, and its publisher.
     #[must_use]
     pub fn new(first: Snapshot) -> (Arc<Self>, Publisher) {
-        let cell = Arc::new(Self {
-            changed: watch::Sender::new(first.generation),
-            current: ArcSwap::from_pointee(first),
-            history: Mutex::default(),
-        });
+        let cell = Arc::new(Self { current: ArcSwap::from_pointee(first), history: Mutex::default() });
         (Arc::clone(&cell), Publisher { cell })
     }
 
@@ -87,23 +80,14 @@ impl SnapshotCell {
     pub fn history(&self) -> Vec<Change> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).to_vec()
     }
-
-    /// Tells of every snapshot that is published, for what has to be done outside of requests.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Generation> {
-        self.changed.subscribe()
-    }
 }
 
 impl Publisher {
     /// Serves `next` from now on, whose number must be greater than that of what is served. The snapshot before
     /// is returned, so that the caller and not a request pays for dropping it.
     pub fn publish(&mut self, next: Snapshot) -> Arc<Snapshot> {
-        let generation = next.generation;
-        let before = self.cell.current.swap(Arc::new(next));
-        debug_assert!(generation > before.generation, "generations must rise");
-        self.cell.changed.send_replace(generation);
-        before
+        debug_assert!(next.generation > self.cell.load().generation, "generations must rise");
+        self.cell.current.swap(Arc::new(next))
     }
 
     /// Remembers what became of something that was offered.
@@ -164,7 +148,6 @@ mod tests {
     #[test]
     fn a_reader_keeps_the_snapshot_it_took() {
         let (cell, mut publisher) = SnapshotCell::new(snapshot(1, 1));
-        let mut changes = cell.changes();
         let taken = cell.load();
         let before = publisher.publish(snapshot(2, 2));
         assert_eq!((taken.generation, before.generation), (Generation(1), Generation(1)));
@@ -172,8 +155,6 @@ mod tests {
         let now = cell.load();
         assert_eq!(now.generation, Generation(2));
         assert!(now.blacklist.contains(UserId(2)) && !now.blacklist.contains(UserId(1)));
-        assert!(changes.has_changed().unwrap());
-        assert_eq!(*changes.borrow_and_update(), Generation(2));
     }
 
     #[test]
