@@ -332,6 +332,22 @@ mod tests {
     }
 
     #[test]
+    fn a_delta_changes_what_is_served_when_it_is_published() {
+        let reload = started();
+        let delta = |text: &str| Candidate::delta(Origin::new(Mechanism::Push, "test"), text.as_bytes());
+        let late = delta("+9\n-7");
+        reload.offer(list("7\n8"), Terms::default()).unwrap();
+        assert_eq!(reload.offer(late, Terms::default()).unwrap().generation, Generation(3));
+        let same = reload.offer(list("8\n9"), Terms::default()).unwrap();
+        assert_eq!(same, Published { generation: Generation(3), changed: false });
+        let nothing_new = reload.offer(delta("+9\n-7"), Terms::default()).unwrap();
+        assert!(!nothing_new.changed);
+        let refused = reload.offer(delta("+9\n7"), Terms::default()).unwrap_err();
+        assert!(reason(&refused).contains("1 of its lines are not one +ID or -ID each"), "{refused}");
+        assert_eq!(reload.cell().load().generation, Generation(3));
+    }
+
+    #[test]
     fn an_expected_generation_keeps_two_writers_apart() {
         let reload = started();
         let terms = |expected| Terms { expected: Some(Generation(expected)), ..Terms::default() };

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     clock,
-    state::{Activities, Blacklist, Cluster, Datum, Node, Origin, Snapshot},
+    state::{Activities, Blacklist, Cluster, Datum, Delta, Node, Origin, Snapshot},
 };
 
 /// Something that may replace a part of what is served, read and checked by itself.
@@ -28,6 +28,8 @@ pub struct Candidate {
 #[derive(Debug, Clone)]
 pub enum Content {
     Blacklist(Arc<Blacklist>),
+    /// What is to change in the list that is served when it is published, whichever that is.
+    BlacklistDelta(Delta),
     Cluster(Arc<Cluster>),
     Activities(Arc<Activities>),
     Nodes(Arc<[Node]>),
@@ -46,6 +48,15 @@ impl Candidate {
         };
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
         Self { datum, origin, bytes, begun, content }
+    }
+
+    /// Makes one of the text of a delta of the blacklist.
+    #[must_use]
+    pub fn delta(origin: Origin, text: &[u8]) -> Self {
+        let begun = clock::now();
+        let content = Delta::parse(text).map(Content::BlacklistDelta).map_err(|faults| faults.to_string());
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        Self { datum: Datum::Blacklist, origin, bytes, begun, content }
     }
 
     /// One that could not even be read.
@@ -71,6 +82,7 @@ impl Content {
     pub fn digest(&self) -> String {
         match self {
             Self::Blacklist(list) => list.digest(),
+            Self::BlacklistDelta(delta) => sha256_of(&delta.words().collect::<Vec<_>>()),
             Self::Cluster(cluster) => sha256_of(&**cluster),
             Self::Activities(activities) => sha256(&activities.list_body()),
             Self::Nodes(nodes) => sha256_of(&**nodes),
@@ -82,6 +94,11 @@ impl Content {
         let digest = self.digest();
         match self {
             Self::Blacklist(list) => (snapshot.blacklist, snapshot.digests.blacklist) = (list, digest),
+            Self::BlacklistDelta(delta) => {
+                let list = snapshot.blacklist.with(&delta);
+                snapshot.digests.blacklist = list.digest();
+                snapshot.blacklist = Arc::new(list);
+            }
             Self::Cluster(cluster) => (snapshot.cluster, snapshot.digests.cluster) = (cluster, digest),
             Self::Activities(activities) => {
                 (snapshot.activities, snapshot.digests.activities) = (activities, digest);

@@ -2,8 +2,11 @@
 //!
 //! Nothing is skipped: a list with one line that cannot be read is refused as a whole.
 
+mod delta;
+
 use std::fmt;
 
+pub use self::delta::Delta;
 use crate::seckill::{ID_MAX, UserId};
 
 /// Faulty lines that are told by number.
@@ -16,13 +19,21 @@ pub struct Blacklist {
     ids: Vec<u64>,
 }
 
-/// The lines that are no user ids.
+/// The lines that are not what a list or a delta consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlacklistFaults {
+    form: Form,
     /// Numbers of the first faulty lines, from 1.
     lines: Vec<usize>,
     /// All of them, told or not.
     count: usize,
+}
+
+/// What a text consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    List,
+    Delta,
 }
 
 impl Blacklist {
@@ -32,10 +43,10 @@ impl Blacklist {
     /// Some line is not an id.
     pub fn parse(text: &[u8]) -> Result<Self, BlacklistFaults> {
         let mut ids = Vec::new();
-        let mut faults = BlacklistFaults { lines: Vec::new(), count: 0 };
+        let mut faults = BlacklistFaults::none(Form::List);
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
             let line = line.trim_ascii();
-            if line.is_empty() || line.starts_with(b"#") {
+            if is_skipped(line) {
                 continue;
             }
             match parse_id(line) {
@@ -50,6 +61,18 @@ impl Blacklist {
         ids.sort_unstable();
         ids.dedup();
         Ok(Self { ids })
+    }
+
+    /// The list with `delta` made in it.
+    #[must_use]
+    pub fn with(&self, delta: &Delta) -> Self {
+        let (added, removed): (Vec<_>, Vec<_>) = delta.words().partition(|&(_, adds)| adds);
+        let is_in = |words: &[(UserId, bool)], id| words.binary_search_by_key(&id, |word| word.0.0).is_ok();
+        let mut ids = self.ids.clone();
+        ids.retain(|&id| !is_in(&removed, id) && !is_in(&added, id));
+        ids.extend(added.iter().map(|word| word.0.0));
+        ids.sort_unstable();
+        Self { ids }
     }
 
     /// Whether `user` is on the list.
@@ -80,6 +103,10 @@ impl Blacklist {
 }
 
 impl BlacklistFaults {
+    fn none(form: Form) -> Self {
+        Self { form, lines: Vec::new(), count: 0 }
+    }
+
     fn add(&mut self, line: usize) {
         self.count += 1;
         if self.lines.len() < LINES_TOLD_MAX {
@@ -92,9 +119,13 @@ impl fmt::Display for BlacklistFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<String> = self.lines.iter().map(ToString::to_string).collect();
         let more = if self.count > self.lines.len() { " and more" } else { "" };
+        let form = match self.form {
+            Form::List => "user id",
+            Form::Delta => "+ID or -ID",
+        };
         write!(
             f,
-            "{} of its lines are not one user id each (decimal digits, at most {ID_MAX}): {}{more}",
+            "{} of its lines are not one {form} each (decimal digits, at most {ID_MAX}): {}{more}",
             self.count,
             lines.join(", ")
         )
@@ -109,6 +140,11 @@ fn scramble(id: u64) -> u64 {
     let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     id ^ (id >> 31)
+}
+
+/// Whether a line, without the blanks around it, does not count.
+fn is_skipped(line: &[u8]) -> bool {
+    line.is_empty() || line.starts_with(b"#")
 }
 
 fn parse_id(line: &[u8]) -> Option<u64> {
