@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     StaleConfig,
     /// An answer names the generation before.
     GenerationBack,
+    /// The kernel has no events of files to give.
+    NoEvents,
 }
 
 /// What the number after a word says.
@@ -57,9 +59,11 @@ enum Number {
     OneIn,
     /// So long, in milliseconds.
     Ms,
+    /// It happens the first so many times.
+    First,
 }
 
-const WORDS: [(&str, Fault, Number); 10] = [
+const WORDS: [(&str, Fault, Number); 11] = [
     ("drop", Fault::Drop, Number::OneIn),
     ("reset-on-drain", Fault::ResetOnDrain, Number::None),
     ("answer-twice", Fault::AnswerTwice, Number::OneIn),
@@ -70,6 +74,7 @@ const WORDS: [(&str, Fault, Number); 10] = [
     ("store-twice", Fault::StoreTwice, Number::OneIn),
     ("stale-config", Fault::StaleConfig, Number::Ms),
     ("generation-back", Fault::GenerationBack, Number::OneIn),
+    ("no-events", Fault::NoEvents, Number::First),
 ];
 
 /// Largest number after a word.
@@ -132,6 +137,11 @@ pub(crate) fn strikes(fault: Fault) -> bool {
     })
 }
 
+/// Whether `fault`, which happens the first so many times, happens this time.
+pub(crate) fn strikes_first(fault: Fault) -> bool {
+    find(fault).is_some_and(|armed| armed.chances.fetch_add(1, Ordering::Relaxed) < armed.number)
+}
+
 /// The generation that an answer names, given the one that it comes from.
 pub(crate) fn shown_generation(generation: u64) -> u64 {
     let shown = match find(Fault::StaleConfig) {
@@ -178,10 +188,10 @@ fn parse_one(text: &str) -> Result<Armed, Error> {
     let &(word, fault, kind) = WORDS.iter().find(|(known, ..)| *known == word).ok_or_else(unknown)?;
     let number = match (kind, number) {
         (Number::None, None) => 0,
-        (Number::OneIn | Number::Ms, Some(number)) => {
+        (Number::OneIn | Number::Ms | Number::First, Some(number)) => {
             number.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number)).ok_or_else(unknown)?
         }
-        (Number::None, Some(_)) | (Number::OneIn | Number::Ms, None) => return Err(unknown()),
+        (Number::None, Some(_)) | (Number::OneIn | Number::Ms | Number::First, None) => return Err(unknown()),
     };
     Ok(Armed { word, fault, number, chances: AtomicU64::new(0) })
 }
@@ -193,7 +203,7 @@ fn spelled(word: &str, number: u64) -> String {
 fn known() -> String {
     let shown = |(word, _, number): &(&str, Fault, Number)| match number {
         Number::None => (*word).to_owned(),
-        Number::OneIn => format!("{word}:N"),
+        Number::OneIn | Number::First => format!("{word}:N"),
         Number::Ms => format!("{word}:MS"),
     };
     WORDS.iter().map(shown).collect::<Vec<_>>().join(", ")

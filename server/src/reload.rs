@@ -32,6 +32,8 @@ pub struct Reload {
     cell: Arc<SnapshotCell>,
     writer: Mutex<Writer>,
     changed: watch::Sender<Generation>,
+    /// Follows `Writer::closed`, for those who wait.
+    closed: watch::Sender<bool>,
     prepare: Prepare,
 }
 
@@ -105,7 +107,13 @@ impl Reload {
             publisher.remember(change);
         }
         let writer = Mutex::new(Writer { publisher, closed: false });
-        Ok(Arc::new(Self { cell, writer, changed: watch::Sender::new(generation), prepare }))
+        Ok(Arc::new(Self {
+            cell,
+            writer,
+            changed: watch::Sender::new(generation),
+            closed: watch::Sender::new(false),
+            prepare,
+        }))
     }
 
     /// The cell that the requests read.
@@ -205,14 +213,24 @@ impl Reload {
     /// Publishes nothing any more, because a successor goes on with the count; what it has to know for that.
     #[must_use]
     pub fn close(&self) -> (Generation, Digests) {
-        self.writer().closed = true;
+        let mut writer = self.writer();
+        writer.closed = true;
+        self.closed.send_replace(true);
         let served = self.cell.load();
         (served.generation, served.digests.clone())
     }
 
     /// Publishes again, because the successor did not come.
     pub fn reopen(&self) {
-        self.writer().closed = false;
+        let mut writer = self.writer();
+        writer.closed = false;
+        self.closed.send_replace(false);
+    }
+
+    /// Waits until something can be published, which is at once unless a successor takes over.
+    pub async fn reopened(&self) {
+        // The sender is ours, so the wait cannot fail.
+        _ = self.closed.subscribe().wait_for(|closed| !closed).await;
     }
 
     /// Goes on counting after what the predecessor has served last.

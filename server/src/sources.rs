@@ -1,18 +1,33 @@
 //! Where changes come from: files, addresses and keys, looked at by a timer or told by events.
 //!
 //! A source knows a [`Place`] and how to look at it; what it finds becomes a [`Candidate`] for the one writer,
-//! [`crate::reload`]. Deliberately absent: what is served, and any way to publish it.
+//! [`crate::reload`]. [`open`] first watches and then reads, so that no change falls between; [`Sources::run`] has
+//! one task for each kind of data. Deliberately absent: what is served, and any way to publish it.
 
+mod feed;
 mod file;
+mod http;
+mod states;
+mod timer;
+mod watch;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
+pub use self::states::{SourceState, SourceStates, Standing};
+use self::{
+    feed::{Eye, Feed},
+    file::Stood,
+    timer::Timer,
+    watch::{Events, Watch},
+};
 use crate::{
     config::{Config, Place},
-    reload::Candidate,
+    reload::{Candidate, Reload},
     state::{Cluster, Datum, Mechanism, Origin, Snapshot},
+    tasks::Tasks,
 };
 
 /// A place's own word for its state: equal as long as nothing has changed there.
@@ -29,37 +44,83 @@ pub enum Look {
     /// Something else, or the first time anything. Its candidate may have faults.
     Found { candidate: Box<Candidate>, version: Version },
     /// Nobody can tell now, for example because somebody is writing; look again soon.
-    Unsettled { reason: String },
+    Unsettled {
+        reason: String,
+        /// What it is that is not settled, where that can be told.
+        which: Option<Version>,
+    },
 }
 
-/// Looks at the place where `datum` comes from. `known` is what was seen there the last time.
-pub async fn look(config: &Config, datum: Datum, mechanism: Mechanism, known: Option<&Version>) -> Look {
-    let place = &config.reload.feed(datum).from;
-    let origin = Origin::new(mechanism, place.to_string());
-    match place {
-        Place::File(path) => file::look(path.clone(), datum, origin, known.cloned()).await,
-        Place::Http(_) | Place::Etcd(_) => Look::Absent,
-    }
-}
-
-/// How long a place that somebody is writing is waited for, before what is not settled is an error.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// How long a place that somebody is writing is waited for, before what is not settled is an error. Somebody who
+/// writes a file and never closes it is believed to be done before that.
+const SETTLE_MAX: Duration = Duration::from_secs(4);
 const SETTLE_EVERY: Duration = Duration::from_millis(5);
 
-/// Everything that there is when the process starts. A place where nothing is counts as an empty list, with a
-/// warning in the log.
-pub async fn read_first(config: &Config) -> Vec<Candidate> {
-    let mut first = Vec::new();
-    for datum in Datum::SOURCED {
-        match look_until_settled(config, datum, Mechanism::Start).await {
-            Some(candidate) => first.push(candidate),
-            None => tracing::warn!(%datum, place = %config.reload.feed(datum).from, "there is nothing"),
-        }
-    }
-    first
+/// All the places that are looked at while the process serves.
+#[derive(Debug)]
+pub struct Sources {
+    feeds: Vec<Feed>,
+    states: Arc<SourceStates>,
 }
 
-/// Everything once more, because somebody asks. A place may be empty only where nothing is served from it.
+/// Watches and then reads everything that there is when the process starts. A place where nothing is counts as an
+/// empty list, with a warning in the log.
+pub async fn open(config: &Arc<Config>) -> (Sources, Vec<Candidate>) {
+    let states = Arc::new(SourceStates::new(&config.reload));
+    let events = Arc::new(Events::default());
+    let (mut feeds, mut first) = (Vec::new(), Vec::new());
+    for datum in Datum::SOURCED {
+        let settings = config.reload.feed(datum);
+        let eye = match (settings.by, &settings.from) {
+            (Mechanism::File, Place::File(path)) => {
+                let (events, path, every) = (Arc::clone(&events), path.clone(), settings.every);
+                let opening = move || Watch::open(&events, datum, &path, every);
+                let opened = tokio::task::spawn_blocking(opening).await;
+                Some(Eye::Watch(opened.expect("to watch must not panic")))
+            }
+            (Mechanism::Timer, _) => Timer::new(config, datum).map(Eye::Timer),
+            _ => None,
+        };
+        let feed = eye.map(|eye| Feed::new(datum, Arc::clone(config), eye, Arc::clone(&states)));
+        let is_told = feed.is_some() || matches!(settings.by, Mechanism::Push);
+        if !is_told {
+            let (by, from) = (settings.by, &settings.from);
+            tracing::warn!(%datum, %by, %from, "this build does not do that yet: no change will come");
+            states.update(datum, |state| state.state = Standing::Missing);
+        }
+        let found = match feed {
+            Some(mut feed) => {
+                let found = feed.first(SETTLE_MAX).await;
+                feeds.push(feed);
+                found
+            }
+            None => look_until_settled(config, datum, Mechanism::Start).await,
+        };
+        if found.is_none() {
+            tracing::warn!(%datum, place = %settings.from, "there is nothing");
+        }
+        first.extend(found);
+    }
+    (Sources { feeds, states }, first)
+}
+
+impl Sources {
+    /// How they stand, now and later.
+    #[must_use]
+    pub fn states(&self) -> Arc<SourceStates> {
+        Arc::clone(&self.states)
+    }
+
+    /// Offers to `reload` what changes from now on, and what has changed since they were opened, until `stop`.
+    pub fn run(self, tasks: &Tasks, reload: &Arc<Reload>, stop: &CancellationToken) {
+        for feed in self.feeds {
+            drop(tasks.spawn(feed.run(Arc::clone(reload), stop.clone())));
+        }
+    }
+}
+
+/// Everything once more, because somebody asks; he needs his turn for it. A place may be empty only where nothing is
+/// served from it.
 pub async fn read_again(config: &Config, served: &Snapshot) -> Vec<Candidate> {
     let mut again = Vec::new();
     for datum in Datum::SOURCED {
@@ -83,16 +144,53 @@ fn gone(config: &Config, datum: Datum) -> Candidate {
 
 /// What is there; `None`: nothing.
 async fn look_until_settled(config: &Config, datum: Datum, mechanism: Mechanism) -> Option<Candidate> {
+    let origin = Origin::new(mechanism, config.reload.feed(datum).from.to_string());
     let deadline = Instant::now() + SETTLE_MAX;
     loop {
-        match look(config, datum, mechanism, None).await {
+        match look(config, datum, &origin).await {
             Look::Absent | Look::Same => return None,
             Look::Found { candidate, .. } => return Some(*candidate),
-            Look::Unsettled { reason } if Instant::now() >= deadline => {
-                let origin = Origin::new(mechanism, config.reload.feed(datum).from.to_string());
+            Look::Unsettled { reason, .. } if Instant::now() >= deadline => {
                 return Some(Candidate::unreadable(datum, origin, reason));
             }
             Look::Unsettled { .. } => sleep(SETTLE_EVERY).await,
+        }
+    }
+}
+
+/// Looks at the place where `datum` comes from, whatever was seen there before.
+async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
+    let origin = origin.clone();
+    match &config.reload.feed(datum).from {
+        Place::File(path) => file::look(path.clone(), datum, origin, None, Stood::AWhile).await,
+        Place::Http(url) => {
+            http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
+        }
+        Place::Etcd(_) => Look::Absent,
+    }
+}
+
+impl Look {
+    fn unsettled(reason: &str) -> Self {
+        Self::Unsettled { reason: reason.to_owned(), which: None }
+    }
+
+    /// The place cannot be read. The same reason once more is nothing new.
+    fn failed(datum: Datum, origin: Origin, reason: String, known: Option<&Version>) -> Self {
+        let version = Version(reason.clone());
+        if known == Some(&version) {
+            return Self::Same;
+        }
+        Self::Found { candidate: Box::new(Candidate::unreadable(datum, origin, reason)), version }
+    }
+
+    /// For the status.
+    fn word(&self) -> String {
+        match self {
+            Self::Absent => "nothing".to_owned(),
+            Self::Same => "nothing new".to_owned(),
+            Self::Found { .. } => "something new".to_owned(),
+            Self::Unsettled { reason, .. } => format!("not settled: {reason}"),
         }
     }
 }

@@ -79,7 +79,7 @@ const SERVER: House = House {
         room("secrets", &["config", "seckill"]),
         // The only room that publishes a snapshot. Of http only the admin side may reach it.
         room("reload", &["clock", "config", "state"]),
-        room("sources", &["clock", "config", "reload", "state", "tasks"]),
+        room("sources", &["clock", "config", "faults", "reload", "state", "tasks", "telemetry::chain"]),
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
@@ -91,7 +91,6 @@ const SERVER: House = House {
                 "faults",
                 "seckill",
                 "state",
-                "sources",
                 "reload",
                 "sources",
                 "stores",

@@ -17,7 +17,7 @@ use crate::{
     config::{self, PendingChange},
     lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
     reload::{self, Refused, Terms},
-    sources,
+    sources::{self, SourceState},
     state::{Change, Generation, Snapshot},
 };
 
@@ -30,6 +30,8 @@ struct Status<'a> {
     time: Timestamp,
     config: ConfigStatus<'a>,
     snapshot: SnapshotStatus,
+    /// Where changes come from, and how that stands.
+    sources: Vec<SourceState>,
     store: StoreStatus,
     /// What is wrong with this process on purpose.
     #[cfg(debug_assertions)]
@@ -98,6 +100,7 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
                 blacklisted: snapshot.blacklist.len(),
                 history: app.parts.snapshots.history(),
             },
+            sources: app.parts.sources.list(),
             store: StoreStatus {
                 orders_placed: counters.placed.get(),
                 orders_replayed: counters.replayed.get(),
@@ -160,11 +163,15 @@ pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
 /// `POST /reload`. The generation is that of the body: the header names the one that gave this answer,
 /// which was the latest when it was asked for.
 pub(super) async fn reload(app: &App) -> Reply {
+    // Kept until it is published: what a source has found before must not come after.
+    let turn = app.parts.sources.turn_of_all().await;
     let candidates = sources::read_again(&app.parts.config, &app.parts.snapshots.load()).await;
     let reload = Arc::clone(&app.parts.reload);
     let terms = Terms { again: true, ..Terms::default() };
     let offering = tokio::task::spawn_blocking(move || reload.offer_all(candidates, terms));
-    match offering.await.expect("an offer must not panic") {
+    let offered = offering.await.expect("an offer must not panic");
+    drop(turn);
+    match offered {
         Ok(published) => Reply::of(StatusCode::OK, &json!({ "generation": published.generation })),
         Err(refused) => not_published(app, &refused),
     }

@@ -80,12 +80,14 @@ impl Fixture {
         let store = Store::open(&config.store.path, &snapshots.load().activities, process).unwrap();
         let (phase, watched) = watch::channel(Phase::Ready);
         let (control, requests) = Control::new(watched);
+        let sources = Arc::new(SourceStates::new(&config.reload));
         let app = App::new(Parts {
             identity: ProcessIdentity { pid: 77, version: "r2".to_owned(), process },
             secrets: Secrets::load(&config).unwrap(),
             config: Arc::new(config),
             snapshots,
             reload,
+            sources,
             store: Arc::new(store),
             control,
             metrics: Arc::new(Metrics::new()),

@@ -3,6 +3,7 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Control, ControlRequest, Phase, ProcessGeneration,
@@ -19,12 +20,15 @@ use crate::{
     http, identity,
     reload::{self, Reload},
     secrets::{self, Secrets},
-    sources,
+    sources::{self, Sources},
     state::{Activities, Generation},
     stores,
     tasks::Tasks,
     telemetry::{self, Metrics},
 };
+
+/// How long the end of the sources is waited for. They wait for nothing but a list that is being read.
+const SOURCES_END: Duration = Duration::from_secs(1);
 
 /// Why the process cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,7 @@ struct Prepared {
     strategy: Strategy,
     requests: mpsc::Receiver<ControlRequest>,
     store: Arc<stores::Store>,
+    sources: Sources,
     predecessor: Option<Channel>,
 }
 
@@ -119,7 +124,8 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     let prepare = Box::new(move |activities: &Activities| {
         stores::put_stock(&store_path, activities).map_err(|error| telemetry::chain(&error))
     });
-    let reload = Reload::start(sources::read_first(&config).await, generation, prepare)?;
+    let (sources, first) = sources::open(&config).await;
+    let reload = Reload::start(first, generation, prepare)?;
     let snapshots = reload.cell();
     let store =
         Arc::new(stores::Store::open(&config.store.path, &snapshots.load().activities, identity.process)?);
@@ -130,17 +136,21 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
         secrets: Secrets::load(&config)?,
         snapshots,
         reload: Arc::clone(&reload),
+        sources: sources.states(),
         store: Arc::clone(&store),
         control,
         metrics: Arc::new(Metrics::new()),
     });
     let life = Life::new(config, identity, app, reload, control_socket, listeners, phase);
-    Ok(Prepared { life, strategy, requests, store, predecessor: channel })
+    Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel })
 }
 
 impl Prepared {
     async fn serve(self, signals: Signals) -> Result<(), Error> {
-        let Self { life, strategy, requests, store, predecessor } = self;
+        let Self { life, strategy, requests, store, sources, predecessor } = self;
+        // From here on, so that a change while the predecessor still serves is not first seen afterwards.
+        let (sourcing, stop) = (Tasks::default(), CancellationToken::new());
+        sources.run(&sourcing, &life.reload, &stop);
         let predecessor = match predecessor {
             Some(channel) => take_over(&life, strategy, channel).await?,
             None => None,
@@ -156,6 +166,10 @@ impl Prepared {
         }
         let end = main_loop::run(&life, requests, predecessor, signals).await;
         life.phase(Phase::Stopped);
+        stop.cancel();
+        if !sourcing.finish(SOURCES_END).await {
+            tracing::warn!("a source is still at work");
+        }
         store.close();
         if end == main_loop::End::Stopped {
             // Nobody comes after us. A successor's files are left alone.

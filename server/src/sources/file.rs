@@ -1,61 +1,137 @@
 //! Files, and how to tell that one has changed.
+//!
+//! What is read is one file from its first to its last byte: the open file has the same version before and after,
+//! and the path still names it. Whether its writer is done nothing of that can tell; [`super::watch`] knows more.
 
 use std::{
-    fs::{File, Metadata},
+    fs::{self, File, Metadata},
     io::{self, Read as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use rustix::fs::OFlags;
 
 use super::{Look, Version};
 use crate::{
+    clock,
     reload::Candidate,
     state::{Datum, Origin},
 };
 
-/// Looks at a file on a thread of its own.
-pub(super) async fn look(path: PathBuf, datum: Datum, origin: Origin, known: Option<Version>) -> Look {
-    let reading = move || read(&path, datum, origin, known.as_ref());
-    tokio::task::spawn_blocking(reading)
-        .await
-        .unwrap_or_else(|_| Look::Unsettled { reason: "the look was cut short".to_owned() })
+/// For how long a file must not have been written to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stood {
+    /// It may be written at this moment. Somebody else knows that it is whole.
+    NotAtAll,
+    /// Until the kernel's next tick: from then on another write shows in its version.
+    OneTick,
+    /// Nobody tells when a writer is done; whoever pauses for longer than this in the middle of a file is read.
+    AWhile,
+    /// The same, at the start of the process, when nothing hurries.
+    ALongWhile,
 }
 
-fn read(path: &Path, datum: Datum, origin: Origin, known: Option<&Version>) -> Look {
-    let unreadable = |error: io::Error| {
-        let reason = format!("it cannot be read: {error}");
-        let candidate = Box::new(Candidate::unreadable(datum, origin.clone(), reason.clone()));
-        Look::Found { candidate, version: Version(reason) }
-    };
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Look::Absent,
-        Err(error) => return unreadable(error),
-    };
-    let before = match file.metadata() {
-        Ok(metadata) => version(&metadata),
-        Err(error) => return unreadable(error),
-    };
-    if known == Some(&before) {
-        return Look::Same;
+/// A writer that writes one piece after the other is back sooner.
+const A_WHILE: Duration = Duration::from_millis(8);
+const A_LONG_WHILE: Duration = Duration::from_millis(50);
+
+/// A time that is further ahead is not that of a write of just now.
+const AHEAD_MAX: Duration = Duration::from_secs(1);
+
+/// Looks at a file on a thread of its own.
+pub(super) async fn look(
+    path: PathBuf,
+    datum: Datum,
+    origin: Origin,
+    known: Option<Version>,
+    stood: Stood,
+) -> Look {
+    let reading = move || read(&path, datum, origin, known.as_ref(), stood);
+    tokio::task::spawn_blocking(reading).await.unwrap_or_else(|_| Look::unsettled("the look was cut short"))
+}
+
+/// Looks at a file; blocks.
+pub(super) fn read(path: &Path, datum: Datum, origin: Origin, known: Option<&Version>, stood: Stood) -> Look {
+    match try_read(path, datum, &origin, known, stood) {
+        Ok(look) => look,
+        Err(error) if is_absence(&error) => Look::Absent,
+        Err(error) => Look::failed(datum, origin, format!("it cannot be read: {error}"), known),
     }
+}
+
+fn try_read(
+    path: &Path,
+    datum: Datum,
+    origin: &Origin,
+    known: Option<&Version>,
+    stood: Stood,
+) -> io::Result<Look> {
+    // A pipe at this place must not hold up whoever opens it.
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = File::options().read(true).custom_flags(nonblock).open(path)?;
+    let before = file.metadata()?;
+    if !before.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if known == Some(&version(&before)) {
+        return Ok(Look::Same);
+    }
+    let young = is_young(&before, Stood::OneTick);
+    if is_young(&before, stood) {
+        let which = Some(Version(identity(&before)));
+        return Ok(Look::Unsettled { reason: "it was written just now".to_owned(), which });
+    }
+    let candidate = Box::new(load(&mut file, datum, origin)?);
+    let (after, named) = (file.metadata()?, fs::metadata(path)?);
+    if identity(&named) != identity(&before) {
+        return Ok(Look::unsettled("another file took its place while it was read"));
+    }
+    if version(&after) != version(&before) {
+        return Ok(Look::unsettled("somebody is writing it"));
+    }
+    let Version(mut version) = version(&before);
+    if young {
+        // Another write within this tick would not show in the version, so it must not be taken for known.
+        version.push_str(" or later");
+    }
+    Ok(Look::Found { candidate, version: Version(version) })
+}
+
+/// What the open file has in it, from its first byte.
+fn load(file: &mut File, datum: Datum, origin: &Origin) -> io::Result<Candidate> {
     let mut text = Vec::new();
-    if let Err(error) = file.read_to_end(&mut text) {
-        return unreadable(error);
-    }
-    match file.metadata() {
-        Ok(metadata) if version(&metadata) == before => {
-            let candidate = Box::new(Candidate::parse(datum, origin, &text));
-            Look::Found { candidate, version: before }
-        }
-        Ok(_) => Look::Unsettled { reason: "somebody is writing it".to_owned() },
-        Err(error) => unreadable(error),
-    }
+    file.read_to_end(&mut text)?;
+    Ok(Candidate::parse(datum, origin.clone(), &text))
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn version(metadata: &Metadata) -> Version {
-    let (device, inode, bytes) = (metadata.dev(), metadata.ino(), metadata.size());
+    let bytes = metadata.size();
     let (modified, changed) = (metadata.mtime(), metadata.ctime());
     let (modified_ns, changed_ns) = (metadata.mtime_nsec(), metadata.ctime_nsec());
-    Version(format!("{device}:{inode} {bytes} {modified}.{modified_ns:09} {changed}.{changed_ns:09}"))
+    let identity = identity(metadata);
+    Version(format!("{identity} {bytes} {modified}.{modified_ns:09} {changed}.{changed_ns:09}"))
+}
+
+fn identity(metadata: &Metadata) -> String {
+    format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+/// Whether it was written less than `stood` ago.
+fn is_young(metadata: &Metadata, stood: Stood) -> bool {
+    let modified_ns = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
+    let modified = Duration::new(u64::try_from(metadata.mtime()).unwrap_or(0), modified_ns);
+    match (stood, clock::tick().checked_sub(modified)) {
+        (Stood::NotAtAll, _) => false,
+        // Newer kernels give times between two ticks to a file that somebody looks at.
+        (_, None) => modified.saturating_sub(clock::tick()) < AHEAD_MAX,
+        (Stood::OneTick, Some(age)) => age.is_zero(),
+        (Stood::AWhile, Some(age)) => age < A_WHILE,
+        (Stood::ALongWhile, Some(age)) => age < A_LONG_WHILE,
+    }
 }

@@ -1,4 +1,4 @@
-//! Files that change while the server serves.
+//! Files that are read again when somebody asks.
 
 use std::{fs, path::Path};
 
@@ -12,13 +12,16 @@ const TWO_EVENTS: &str = r#"{"events":[{"id":1,"name":"opening","starts_at":"202
 {"id":2,"name":"second","starts_at":"2020-01-01T00:00:00Z",
 "ends_at":"2100-01-01T00:00:00Z","goods":[{"id":7,"name":"cable","price_cents":100,"stock":3,"limit_per_user":3}]}]}"#;
 
+/// Files that are read only when somebody asks.
+const ASKED: &str = "[reload.blacklist]\nby = \"push\"\n[reload.activities]\nby = \"push\"";
+
 fn generation(client: &mut Client) -> String {
     client.get("/event/list").header("x-config-generation").unwrap().to_owned()
 }
 
 #[test]
 fn a_reload_shows_on_connections_that_are_open_and_new_goods_have_their_stock() {
-    let server = Server::start("handoff-live");
+    let server = Server::start_with("handoff-live", ASKED);
     let mut client = Client::connect(server.public);
     assert_eq!(generation(&mut client), "1");
     fs::write(server.path("activities.json"), TWO_EVENTS).unwrap();
@@ -31,7 +34,7 @@ fn a_reload_shows_on_connections_that_are_open_and_new_goods_have_their_stock() 
 
 #[test]
 fn a_refused_reload_changes_nothing_and_says_why() {
-    let server = Server::start("handoff-live");
+    let server = Server::start_with("handoff-live", ASKED);
     let mut client = Client::connect(server.public);
     fs::write(server.path("blacklist.txt"), "1\ntwo\n").unwrap();
     let answer = server.admin_request("POST /reload");
