@@ -30,24 +30,20 @@ pub type Prepare = Box<dyn Fn(&Activities) -> Result<(), String> + Send + Sync>;
 /// Owns the right to publish. Its methods block; call them where that may be.
 pub struct Reload {
     cell: Arc<SnapshotCell>,
-    writer: Mutex<Writer>,
+    writer: Mutex<Publisher>,
     changed: watch::Sender<Generation>,
-    /// Follows `Writer::closed`, for those who wait.
-    closed: watch::Sender<bool>,
+    /// Read and written by whoever has the writer; others may only wait for it.
+    open: watch::Sender<bool>,
     prepare: Prepare,
 }
 
-#[derive(Debug)]
-struct Writer {
-    publisher: Publisher,
-    closed: bool,
-}
-
 /// On which conditions something is published.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Terms {
     /// Only if this is still what is served.
     pub expected: Option<Generation>,
+    /// Only if what is served of the kind that is offered still has this digest.
+    pub expected_digest: Option<String>,
     /// Check, and publish nothing.
     pub dry_run: bool,
     /// Publish what is served already once more.
@@ -71,6 +67,11 @@ pub enum Refused {
     /// Somebody else was first.
     #[error("replace generation {expected}: {served} is served; read it and try again")]
     Overtaken { expected: Generation, served: Generation },
+    /// Somebody else was first, by what is served of one kind.
+    #[error(
+        "replace the {datum} of digest {expected:?}: that of digest {served:?} is served; read it and try again"
+    )]
+    Replaced { datum: Datum, expected: String, served: String },
     /// What needs it before it is served refuses it.
     #[error("prepare for what {place} brings: {reason}")]
     Unprepared { place: String, reason: String },
@@ -106,14 +107,9 @@ impl Reload {
         for change in changes {
             publisher.remember(change);
         }
-        let writer = Mutex::new(Writer { publisher, closed: false });
-        Ok(Arc::new(Self {
-            cell,
-            writer,
-            changed: watch::Sender::new(generation),
-            closed: watch::Sender::new(false),
-            prepare,
-        }))
+        let writer = Mutex::new(publisher);
+        let (changed, open) = (watch::Sender::new(generation), watch::Sender::new(true));
+        Ok(Arc::new(Self { cell, writer, changed, open, prepare }))
     }
 
     /// The cell that the requests read.
@@ -142,31 +138,54 @@ impl Reload {
     /// # Errors
     /// As [`Reload::offer`].
     pub fn offer_all(&self, candidates: Vec<Candidate>, terms: Terms) -> Result<Published, Refused> {
+        self.settle(candidates, &terms).map(|(published, _)| published)
+    }
+
+    /// As [`Reload::offer`], with the digest of what is then served of the kind that was offered; after a trial
+    /// of what would be.
+    ///
+    /// # Errors
+    /// As [`Reload::offer`].
+    pub fn offer_for_digest(
+        &self,
+        candidate: Candidate,
+        terms: &Terms,
+    ) -> Result<(Published, String), Refused> {
+        let datum = candidate.datum;
+        let (published, digests) = self.settle(vec![candidate], terms)?;
+        Ok((published, digests.of(datum).to_owned()))
+    }
+
+    fn settle(&self, candidates: Vec<Candidate>, terms: &Terms) -> Result<(Published, Digests), Refused> {
         let told: Vec<Told> = candidates.iter().map(Told::of).collect();
-        let mut writer = self.writer();
+        let mut publisher = self.writer();
         let served = self.cell.load();
-        match self.check(&writer, &served, candidates, terms) {
+        match self.check(&served, candidates, terms) {
             Ok(next) if terms.dry_run || (next.digests == served.digests && !terms.again) => {
-                Ok(Published { generation: served.generation, changed: false })
+                Ok((Published { generation: served.generation, changed: false }, next.digests))
             }
             Ok(next) => {
-                let generation = next.generation;
-                for told in told {
-                    writer.publisher.remember(told.change(ChangeOutcome::Published, generation, None));
+                let (generation, digests) = (next.generation, next.digests.clone());
+                for mut told in told {
+                    // That of a delta is not that of the list it leads to.
+                    digests.of(told.datum).clone_into(&mut told.digest);
+                    publisher.remember(told.change(ChangeOutcome::Published, generation, None));
                 }
-                let before = writer.publisher.publish(next);
+                let before = publisher.publish(next);
                 self.changed.send_replace(generation);
-                drop(writer);
+                drop(publisher);
                 // Here, where nobody waits for it: a long list takes its time.
                 drop((before, served));
-                Ok(Published { generation, changed: true })
+                Ok((Published { generation, changed: true }, digests))
             }
+            // Nobody has looked at it, and whoever brought it comes again; nor is a trial a change.
+            Err(refused) if refused == Refused::HandingOver || terms.dry_run => Err(refused),
             Err(refused) => {
                 let any_faulty = told.iter().any(|told| told.digest.is_empty());
                 for told in told.into_iter().filter(|told| !any_faulty || told.digest.is_empty()) {
                     let reason = Some(reason(&refused));
                     let change = told.change(ChangeOutcome::Refused, served.generation, reason);
-                    writer.publisher.remember(change);
+                    publisher.remember(change);
                 }
                 Err(refused)
             }
@@ -175,16 +194,23 @@ impl Reload {
 
     fn check(
         &self,
-        writer: &Writer,
         served: &Snapshot,
         candidates: Vec<Candidate>,
-        terms: Terms,
+        terms: &Terms,
     ) -> Result<Snapshot, Refused> {
-        if writer.closed {
+        if !*self.open.borrow() {
             return Err(Refused::HandingOver);
         }
         if let Some(expected) = terms.expected.filter(|expected| *expected != served.generation) {
             return Err(Refused::Overtaken { expected, served: served.generation });
+        }
+        if let Some(expected) = &terms.expected_digest {
+            for datum in candidates.iter().map(|candidate| candidate.datum) {
+                let (served, expected) = (served.digests.of(datum).to_owned(), expected.clone());
+                if served != expected {
+                    return Err(Refused::Replaced { datum, expected, served });
+                }
+            }
         }
         let mut next = Snapshot { generation: served.generation.next(), ..served.clone() };
         let mut faults = Vec::new();
@@ -213,38 +239,42 @@ impl Reload {
     /// Publishes nothing any more, because a successor goes on with the count; what it has to know for that.
     #[must_use]
     pub fn close(&self) -> (Generation, Digests) {
-        let mut writer = self.writer();
-        writer.closed = true;
-        self.closed.send_replace(true);
+        let _publisher = self.writer();
+        self.open.send_replace(false);
         let served = self.cell.load();
         (served.generation, served.digests.clone())
     }
 
     /// Publishes again, because the successor did not come.
     pub fn reopen(&self) {
-        let mut writer = self.writer();
-        writer.closed = false;
-        self.closed.send_replace(false);
+        let _publisher = self.writer();
+        self.open.send_replace(true);
+    }
+
+    /// Tells whether anything can be published, for those who would wait until it can.
+    #[must_use]
+    pub fn openings(&self) -> watch::Receiver<bool> {
+        self.open.subscribe()
     }
 
     /// Waits until something can be published, which is at once unless a successor takes over.
     pub async fn reopened(&self) {
         // The sender is ours, so the wait cannot fail.
-        _ = self.closed.subscribe().wait_for(|closed| !closed).await;
+        _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
     /// Goes on counting after what the predecessor has served last.
     pub fn follow(&self, last: Generation) {
-        let mut writer = self.writer();
+        let mut publisher = self.writer();
         let served = self.cell.load();
         if served.generation <= last {
             let next = Snapshot { generation: last.next(), ..Snapshot::clone(&served) };
-            drop(writer.publisher.publish(next));
+            drop(publisher.publish(next));
             self.changed.send_replace(last.next());
         }
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    fn writer(&self) -> MutexGuard<'_, Publisher> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -375,13 +405,26 @@ mod tests {
     }
 
     #[test]
+    fn an_expected_digest_keeps_writers_of_one_kind_apart() {
+        let reload = started();
+        let terms = |digest: &str| Terms { expected_digest: Some(digest.to_owned()), ..Terms::default() };
+        let first = list("1").digest();
+        assert!(reload.offer(list("1"), terms("")).is_ok(), "nothing was served");
+        reload.offer(candidate(Datum::Cluster, r#"{"log_level":"debug"}"#), Terms::default()).unwrap();
+        assert_eq!(reload.offer(list("2"), terms(&first)).unwrap().generation, Generation(4));
+        let refused = reload.offer(list("3"), terms(&first)).unwrap_err();
+        assert!(matches!(refused, Refused::Replaced { datum: Datum::Blacklist, .. }), "{refused:?}");
+    }
+
+    #[test]
     fn a_dry_run_finds_faults_and_changes_nothing() {
         let reload = started();
         let dry = Terms { dry_run: true, ..Terms::default() };
-        let tried = reload.offer(list("1"), dry).unwrap();
+        let tried = reload.offer(list("1"), dry.clone()).unwrap();
         assert_eq!(tried, Published { generation: Generation(1), changed: false });
         assert!(reload.offer(list("one"), dry).is_err());
         assert!(reload.cell().load().blacklist.is_empty());
+        assert_eq!(reload.cell().history().len(), 1, "a trial is no change");
     }
 
     #[test]
@@ -411,6 +454,8 @@ mod tests {
         assert_eq!(last, Generation(1));
         assert_eq!(&digests, &reload.cell().load().digests);
         assert_eq!(reload.offer(list("1"), Terms::default()), Err(Refused::HandingOver));
+        assert_eq!(reload.cell().history().len(), 1, "nobody has looked at it");
+        assert!(!*reload.openings().borrow());
         reload.reopen();
         assert!(reload.offer(list("1"), Terms::default()).is_ok());
     }

@@ -181,7 +181,7 @@ pub(super) async fn reload(app: &App) -> Reply {
 fn not_published(app: &App, refused: &Refused) -> Reply {
     let status = match refused {
         Refused::Faulty { .. } | Refused::Unprepared { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        Refused::Overtaken { .. } => StatusCode::PRECONDITION_FAILED,
+        Refused::Overtaken { .. } | Refused::Replaced { .. } => StatusCode::PRECONDITION_FAILED,
         Refused::HandingOver => StatusCode::SERVICE_UNAVAILABLE,
     };
     let members = Map::from_iter([("generation".to_owned(), json!(app.config_generation()))]);

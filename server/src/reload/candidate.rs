@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Something that may replace a part of what is served, read and checked by itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     pub datum: Datum,
     pub origin: Origin,
