@@ -11,8 +11,19 @@
 //! - `GET /status`: who serves, in which phase, with which settings, and what changed in the file since.
 //! - `GET /metrics`: the counters in Prometheus' text format.
 //! - `POST /upgrade`: replaces the program; answers when that is over.
-//! - `POST /reload`: reads blacklist and activities again; answers the new generation.
+//! - `POST /reload`: reads every source again; answers the new generation.
 //! - `POST /drain`: stops in order.
+//! - `GET /config`: the generation that is served, its digests, the cluster configuration as it acts, the nodes,
+//!   how much there is of the rest, and where each kind of data comes from.
+//! - `GET /config/activities`, `GET /config/cluster`: the document that is served, to be edited and sent back.
+//! - `GET /config/history`: what became of the latest changes, oldest first, refused ones among them.
+//! - `PUT /config/activities`, `PUT /config/cluster`, `PUT /config/blacklist`: replaces what is served; answers
+//!   when that is served. `?delta` (blacklist): lines `+ID` and `-ID`. `?dry-run`: checks, and tells what would
+//!   change. `if-match: "G"`: only if generation G is served; `?expected-digest=D`: only if this kind has that
+//!   digest. 400: not understood; 412: somebody else was first; 413: longer than `reload.push_bytes_max`; 415;
+//!   422: all faults of the body, with their places; 503: a new process takes over, ask again.
+//! - `POST /config/publish/activities` (`cluster`, `blacklist`): the same to every node, with the same query;
+//!   200: all have taken it, 502: some have not, 409: there are no nodes. Answers per node.
 //!
 //! Both sides, without a token:
 //! - `GET /health/live`: 200 while there is somebody to answer.
@@ -23,16 +34,18 @@
 //! which configuration gave it. `HEAD` is `GET` without the body.
 
 mod admin;
+mod config;
 mod prefer;
+mod push;
 mod reply;
 mod sale;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +59,7 @@ use crate::{
     seckill::RateLimit,
     secrets::Secrets,
     sources::SourceStates,
-    state::{Generation, SnapshotCell},
+    state::{Datum, Generation, SnapshotCell},
     stores::Store,
     telemetry::{Metrics, RequestLabels},
 };
@@ -58,6 +71,10 @@ pub enum Side {
     Public,
     Admin,
 }
+
+/// Who sent a request to the admin side; among the extensions of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender(pub IpAddr);
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -99,6 +116,11 @@ enum Route<'p> {
     Upgrade,
     Reload,
     Drain,
+    Config,
+    ConfigHistory,
+    /// What is served of one kind.
+    ConfigOf(Datum),
+    Publish(Datum),
 }
 
 impl App {
@@ -132,9 +154,7 @@ impl App {
         let reply = match Route::find(side, request.uri().path()) {
             None => Problem::plain(StatusCode::NOT_FOUND, "there is nothing at this path").into(),
             Some(route) if !route.takes(request.method()) => method_not_allowed(route),
-            Some(route) if route.is_for_admin() && !self.is_admin(&request) => {
-                reply::unauthorized("the admin's token must be in the authorization header")
-            }
+            Some(route) if route.is_for_admin() && !self.is_admin(request.headers()) => not_admin(),
             Some(route) => match route {
                 Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
                 Route::EventInfo => sale::event_info(self, &snapshot, &request).await,
@@ -148,16 +168,41 @@ impl App {
                 Route::Upgrade => admin::upgrade(self, request.body()).await,
                 Route::Reload => admin::reload(self).await,
                 Route::Drain => admin::drain(self).await,
+                Route::Config => config::show(self, &snapshot, &request),
+                Route::ConfigHistory => config::history(self, &request),
+                Route::ConfigOf(datum) if request.method() == Method::PUT => {
+                    push::put(self, datum, request).await
+                }
+                Route::ConfigOf(datum) => config::document(datum, &snapshot, &request),
+                Route::Publish(datum) => push::publish(self, datum, &snapshot, request).await,
             },
         };
         self.finish(side, snapshot.generation, reply, head_only)
     }
 
-    /// The answer to a request whose body is longer than `limits.body_bytes_max`.
+    /// The longest body that a request with this head may have, in bytes. Only who shows the admin's token may
+    /// send a long one.
     #[must_use]
-    pub fn too_large(&self, side: Side) -> Response<Full<Bytes>> {
-        let detail = format!("the body may have at most {} bytes", self.parts.config.limits.body_bytes_max);
-        let reply = Problem::plain(StatusCode::PAYLOAD_TOO_LARGE, detail).into();
+    pub fn body_bytes_max(&self, side: Side, head: &request::Parts) -> usize {
+        if Route::takes_push(side, head) && self.is_admin(&head.headers) {
+            self.parts.config.reload.push_bytes_max
+        } else {
+            self.parts.config.limits.body_bytes_max
+        }
+    }
+
+    /// The answer to a request whose body is longer than [`App::body_bytes_max`].
+    #[must_use]
+    pub fn too_large(&self, side: Side, head: &request::Parts) -> Response<Full<Bytes>> {
+        let limit = self.body_bytes_max(side, head);
+        let reply = match Route::takes_push(side, head) {
+            true if !self.is_admin(&head.headers) => not_admin(),
+            true => push::too_large(limit),
+            false => {
+                let detail = format!("the body may have at most {limit} bytes");
+                Problem::plain(StatusCode::PAYLOAD_TOO_LARGE, detail).into()
+            }
+        };
         self.finish(side, self.config_generation(), reply, false)
     }
 
@@ -192,8 +237,8 @@ impl App {
         }
     }
 
-    fn is_admin(&self, request: &Request<Bytes>) -> bool {
-        reply::bearer(request.headers()).is_some_and(|token| self.parts.secrets.admin.accepts(token))
+    fn is_admin(&self, headers: &HeaderMap) -> bool {
+        reply::bearer(headers).is_some_and(|token| self.parts.secrets.admin.accepts(token))
     }
 
     /// Adds what every answer carries, and counts it.
@@ -206,6 +251,7 @@ impl App {
     ) -> Response<Full<Bytes>> {
         let labels = RequestLabels { side: side.word(), status: reply.status().as_u16() };
         self.parts.metrics.requests.get_or_create(&labels).inc();
+        let generation = reply.generation.unwrap_or(generation);
         let mut response = reply.into_response(head_only);
         let headers = response.headers_mut();
         headers.insert("x-seckill-process", self.process.clone());
@@ -235,21 +281,53 @@ impl<'p> Route<'p> {
             (Side::Admin, "/upgrade") => Some(Self::Upgrade),
             (Side::Admin, "/reload") => Some(Self::Reload),
             (Side::Admin, "/drain") => Some(Self::Drain),
-            (Side::Admin, _) => None,
+            (Side::Admin, "/config") => Some(Self::Config),
+            (Side::Admin, "/config/history") => Some(Self::ConfigHistory),
+            (Side::Admin, _) => {
+                let path = path.strip_prefix("/config/")?;
+                match path.strip_prefix("publish/") {
+                    Some(word) => sourced(word).map(Self::Publish),
+                    None => sourced(path).map(Self::ConfigOf),
+                }
+            }
         }
     }
 
-    fn is_post(self) -> bool {
-        matches!(self, Self::Orders | Self::Upgrade | Self::Reload | Self::Drain)
+    fn takes_push(side: Side, head: &'p request::Parts) -> bool {
+        match Self::find(side, head.uri.path()) {
+            Some(Self::ConfigOf(_)) => head.method == Method::PUT,
+            Some(Self::Publish(_)) => head.method == Method::POST,
+            _ => false,
+        }
     }
 
-    fn is_for_admin(self) -> bool {
-        matches!(self, Self::Status | Self::Metrics | Self::Upgrade | Self::Reload | Self::Drain)
+    /// What it can be asked by, as the `allow` header lists it.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Orders | Self::Upgrade | Self::Reload | Self::Drain | Self::Publish(_) => "POST",
+            // A list may be very long, and it is nobody's business.
+            Self::ConfigOf(Datum::Blacklist) => "PUT",
+            Self::ConfigOf(_) => "GET, HEAD, PUT",
+            _ => "GET, HEAD",
+        }
     }
 
     fn takes(self, method: &Method) -> bool {
-        if self.is_post() { method == Method::POST } else { method == Method::GET || method == Method::HEAD }
+        self.methods().split(", ").any(|known| known == method.as_str())
     }
+
+    fn is_for_admin(self) -> bool {
+        match self {
+            Self::EventList | Self::EventInfo | Self::Orders | Self::Order(_) => false,
+            Self::Live | Self::Ready | Self::Version => false,
+            Self::Status | Self::Metrics | Self::Upgrade | Self::Reload | Self::Drain => true,
+            Self::Config | Self::ConfigHistory | Self::ConfigOf(_) | Self::Publish(_) => true,
+        }
+    }
+}
+
+fn sourced(word: &str) -> Option<Datum> {
+    Datum::SOURCED.into_iter().find(|datum| datum.word() == word)
 }
 
 impl Side {
@@ -270,7 +348,11 @@ impl fmt::Display for Side {
 }
 
 fn method_not_allowed(route: Route<'_>) -> Reply {
-    let allowed = if route.is_post() { "POST" } else { "GET, HEAD" };
+    let allowed = route.methods();
     let problem = Problem::plain(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
     Reply::from(problem).with(header::ALLOW, HeaderValue::from_static(allowed))
+}
+
+fn not_admin() -> Reply {
+    reply::unauthorized("the admin's token must be in the authorization header")
 }

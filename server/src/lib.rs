@@ -25,6 +25,8 @@ pub mod lifecycle;
 pub mod identity;
 pub mod telemetry;
 
+pub mod publish;
+
 pub mod http;
 
 pub mod cli;

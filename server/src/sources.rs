@@ -7,6 +7,7 @@
 mod feed;
 mod file;
 mod http;
+pub mod push;
 mod states;
 mod timer;
 mod watch;

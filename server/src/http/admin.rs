@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
-    App,
+    App, push,
     reply::{Problem, Reply},
 };
 use crate::{
     clock,
     config::{self, PendingChange},
     lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
-    reload::{self, Refused, Terms},
+    reload::Terms,
     sources::{self, SourceState},
     state::{Change, Generation, Snapshot},
 };
@@ -173,23 +173,7 @@ pub(super) async fn reload(app: &App) -> Reply {
     drop(turn);
     match offered {
         Ok(published) => Reply::of(StatusCode::OK, &json!({ "generation": published.generation })),
-        Err(refused) => not_published(app, &refused),
-    }
-}
-
-/// Why nothing was published, with the generation that is served on.
-fn not_published(app: &App, refused: &Refused) -> Reply {
-    let status = match refused {
-        Refused::Faulty { .. } | Refused::Unprepared { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        Refused::Overtaken { .. } | Refused::Replaced { .. } => StatusCode::PRECONDITION_FAILED,
-        Refused::HandingOver => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let members = Map::from_iter([("generation".to_owned(), json!(app.config_generation()))]);
-    let detail = reload::reason(refused);
-    let problem = Problem::ours(status, "reload-refused", "Reload refused", detail).with_members(members);
-    match refused {
-        Refused::HandingOver => Reply::from(problem).retry_later(),
-        _ => problem.into(),
+        Err(refused) => push::not_published(app, push::RELOAD, &refused),
     }
 }
 

@@ -8,6 +8,8 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::state::Generation;
+
 /// Seconds after which a client that was turned away may try again.
 const RETRY_AFTER_S: &str = "1";
 
@@ -22,6 +24,8 @@ pub(super) struct Reply {
     body: Bytes,
     /// The few answers with more to say have one or two.
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is served when that is another one than the request has seen.
+    pub(super) generation: Option<Generation>,
 }
 
 /// Why a request was not granted.
@@ -38,12 +42,18 @@ pub(super) struct Problem {
 impl Reply {
     /// A body that is JSON already.
     pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
-        Self { status, content_type: "application/json", body, headers: Vec::new() }
+        Self { status, content_type: "application/json", body, headers: Vec::new(), generation: None }
     }
 
     /// A text.
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body: body.into(), headers: Vec::new() }
+        Self {
+            status: StatusCode::OK,
+            content_type,
+            body: body.into(),
+            headers: Vec::new(),
+            generation: None,
+        }
     }
 
     /// A value to be written as JSON.
@@ -56,6 +66,22 @@ impl Reply {
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// By a request that has changed what is served.
+    #[must_use]
+    pub(super) fn serving(mut self, generation: Generation) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+
+    /// With the validator of what it holds; without what it holds, if that is known already.
+    pub(super) fn validated(mut self, opaque: &str, known: bool) -> Self {
+        let tag = HeaderValue::try_from(format!("\"{opaque}\""));
+        if known {
+            self.status = StatusCode::NOT_MODIFIED;
+        }
+        self.with(header::ETAG, tag.expect("a number or a digest must be fit for a header"))
     }
 
     /// With the invitation to come back.
@@ -71,13 +97,16 @@ impl Reply {
     /// The length is told even when the body is left away.
     pub(super) fn into_response(self, head_only: bool) -> Response<Full<Bytes>> {
         let length = HeaderValue::from(self.body.len());
-        let body = if head_only { Bytes::new() } else { self.body };
+        let known = self.status == StatusCode::NOT_MODIFIED;
+        let body = if head_only || known { Bytes::new() } else { self.body };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.reserve(8);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::CONTENT_LENGTH, length);
+        if !known {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
         headers.extend(self.headers);
         response
     }
@@ -124,7 +153,7 @@ impl From<Problem> for Reply {
             members.insert(member.to_owned(), value);
         }
         let body = Value::Object(members).to_string().into();
-        Self { status: problem.status, content_type: "application/problem+json", body, headers: Vec::new() }
+        Self { content_type: "application/problem+json", ..Self::json(problem.status, body) }
     }
 }
 

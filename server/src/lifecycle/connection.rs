@@ -16,7 +16,9 @@
 //! An HTTP/2 connection cannot move between processes (its streams share state that hyper keeps to
 //! itself), so every directive but `Serve` sends the two-step GOAWAY and lets its streams end.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
@@ -38,7 +40,7 @@ use super::{
 };
 #[cfg(debug_assertions)]
 use crate::faults;
-use crate::http::Side;
+use crate::http::{Sender, Side};
 
 /// The bytes that open an HTTP/2 connection with prior knowledge (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -156,8 +158,8 @@ async fn serve_http1(
     shared: &Arc<Shared>,
     ledger: &Arc<Ledger>,
 ) -> End {
+    let api = Api::new(side, &stream, shared, ledger);
     let gate = Gate::new(front, stream, Arc::clone(ledger), shared.latch.clone());
-    let api = Api { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger) };
     let mut connection = http1::Builder::new()
         // hyper's timer for heads also runs on an idle connection, and closing that is what loses
         // requests: the client may be sending. The number of connections is bounded instead.
@@ -230,8 +232,8 @@ async fn serve_http2(
     ledger: &Arc<Ledger>,
 ) -> End {
     // Its frames must flow until its streams have ended, so it has a latch that nobody closes.
+    let api = Api::new(side, &stream, shared, ledger);
     let gate = Gate::new(front, stream, Arc::clone(ledger), Latch::default()).lingering(LINGER);
-    let api = Api { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger) };
     let mut connection =
         std::pin::pin!(http2::Builder::new(shared.streams.clone()).serve_connection(gate, api));
     let mut directive = shared.directive.subscribe();
@@ -295,6 +297,16 @@ struct Api {
     side: Side,
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
+    /// Known on the admin side, where it is remembered who changed something.
+    sender: Option<IpAddr>,
+}
+
+impl Api {
+    fn new(side: Side, stream: &TcpStream, shared: &Arc<Shared>, ledger: &Arc<Ledger>) -> Self {
+        let address = (side == Side::Admin).then(|| stream.peer_addr().ok()).flatten();
+        let sender = address.map(|address| address.ip());
+        Self { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger), sender }
+    }
 }
 
 type Answer = Response<Owed<Full<Bytes>>>;
@@ -304,7 +316,10 @@ impl Service<Request<Incoming>> for Api {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(address) = self.sender {
+            request.extensions_mut().insert(Sender(address));
+        }
         // A stream of HTTP/2 can end in the middle of a body without harm to the connection.
         let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
         let debt = self.ledger.begin(has_body);
@@ -331,23 +346,28 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let limited = Limited::new(body, shared.body_bytes_max);
-    match limited.collect().await {
+    let limit = shared.app.body_bytes_max(side, &head);
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        // Not a byte of it is read, so that a client that waits to be told to go on sends none.
+        return closing(shared.app.too_large(side, &head));
+    }
+    match Limited::new(body, limit).collect().await {
         Ok(body) => {
             ledger.body_read();
             let asks_upgrade = side == Side::Admin && head.uri.path() == "/upgrade";
             let _asking = asks_upgrade.then(|| shared.asking(ledger));
             shared.app.answer(side, Request::from_parts(head, body.to_bytes())).await
         }
-        Err(error) => {
-            // The rest of the body is unread: this connection cannot be used again.
-            let mut response = if error.is::<LengthLimitError>() {
-                shared.app.too_large(side)
-            } else {
-                shared.app.unreadable(side, &*error)
-            };
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
+        Err(error) => closing(if error.is::<LengthLimitError>() {
+            shared.app.too_large(side, &head)
+        } else {
+            shared.app.unreadable(side, &*error)
+        }),
     }
+}
+
+/// The rest of the body is unread: this connection cannot be used again.
+fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }

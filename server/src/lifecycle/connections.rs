@@ -61,7 +61,6 @@ pub(super) struct Parcel {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) app: Arc<App>,
-    pub(super) body_bytes_max: usize,
     pub(super) directive: watch::Sender<Directive>,
     /// Closed under [`Directive::Move`].
     pub(super) latch: Latch,
@@ -154,11 +153,10 @@ impl Connections {
     /// An empty set, and the end where connections come out under [`Directive::Move`].
     ///
     /// The channel is not bounded by itself: it never holds more than the connections that there are.
-    pub(super) fn new(app: Arc<App>, body_bytes_max: usize) -> (Self, mpsc::UnboundedReceiver<Parcel>) {
+    pub(super) fn new(app: Arc<App>) -> (Self, mpsc::UnboundedReceiver<Parcel>) {
         let (parcels, out) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             app,
-            body_bytes_max,
             directive: watch::Sender::new(Directive::Serve),
             latch: Latch::default(),
             cut: watch::Sender::new(Cut::None),

@@ -46,6 +46,12 @@ impl Control {
         *self.phase.borrow()
     }
 
+    /// Waits until the process is in another phase than that in which it serves alone.
+    pub async fn past_ready(&self) {
+        // Whoever announces the phases lives as long as the process serves.
+        _ = self.phase.clone().wait_for(|phase| *phase != Phase::Ready).await;
+    }
+
     /// Asks for an upgrade and waits until it is over. `None`: the process stopped before it could answer.
     pub async fn upgrade(&self, binary: PathBuf) -> Option<UpgradeReport> {
         let (answer, outcome) = oneshot::channel();

@@ -53,7 +53,7 @@ impl Life {
         listeners: Vec<Listener>,
         phase: watch::Sender<Phase>,
     ) -> Arc<Self> {
-        let (connections, parcels) = Connections::new(Arc::clone(&app), config.limits.body_bytes_max);
+        let (connections, parcels) = Connections::new(Arc::clone(&app));
         Arc::new(Self {
             config,
             identity,
