@@ -83,6 +83,7 @@ const SERVER: House = House {
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
+        room("publish", &["secrets", "state", "tasks", "telemetry"]),
         room(
             "http",
             &[
@@ -96,6 +97,7 @@ const SERVER: House = House {
                 "stores",
                 "secrets",
                 "lifecycle",
+                "publish",
                 "telemetry",
             ],
         ),

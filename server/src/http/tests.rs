@@ -1,5 +1,8 @@
 //! Every status of the API, asked as a client would, without a network.
 
+mod config;
+mod push;
+
 use std::{fs, path::Path};
 
 use http::request::Builder;
@@ -325,7 +328,25 @@ async fn without_a_store_clients_are_asked_to_come_back() {
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let fixture = Fixture::new();
-    Answer::read(fixture.app.too_large(Side::Public)).await.is_problem(413, "about:blank");
+    let check = async |side, request: Builder, limit: usize, status: u16| {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(fixture.app.body_bytes_max(side, &head), limit, "{head:?}");
+        let answer = Answer::read(fixture.app.too_large(side, &head)).await;
+        answer.is_problem(status, "about:blank");
+    };
+    let short = 16 * 1024;
+    check(Side::Public, Request::post("/orders"), short, 413).await;
+    // A long body is for who shows the token, and for the routes that take one.
+    let with_token = |request: Builder| request.header("authorization", fixture.admin());
+    check(Side::Admin, Request::put("/config/blacklist"), short, 401).await;
+    check(Side::Admin, with_token(Request::put("/config/blacklist")), 16 << 20, 413).await;
+    check(Side::Admin, with_token(Request::post("/config/publish/cluster")), 16 << 20, 413).await;
+    for request in
+        [Request::post("/upgrade"), Request::get("/config/cluster"), Request::post("/config/cluster")]
+    {
+        check(Side::Admin, with_token(request), short, 413).await;
+    }
+    check(Side::Public, with_token(Request::put("/config/blacklist")), short, 413).await;
 }
 
 #[tokio::test]
@@ -337,6 +358,10 @@ async fn wrong_paths_and_wrong_methods() {
         (Side::Public, "/event/list/"),
         (Side::Public, "/status"),
         (Side::Public, "/metrics"),
+        (Side::Public, "/config"),
+        (Side::Admin, "/config/nodes"),
+        (Side::Admin, "/config/publish"),
+        (Side::Admin, "/config/publish/nodes"),
         (Side::Admin, "/event/list"),
         (Side::Admin, "/orders"),
     ] {
@@ -355,6 +380,11 @@ async fn wrong_paths_and_wrong_methods() {
     check(Side::Admin, Method::GET, "/upgrade", "POST").await;
     check(Side::Admin, Method::DELETE, "/drain", "POST").await;
     check(Side::Admin, Method::POST, "/health/live", "GET, HEAD").await;
+    check(Side::Admin, Method::PUT, "/config", "GET, HEAD").await;
+    check(Side::Admin, Method::DELETE, "/config/history", "GET, HEAD").await;
+    check(Side::Admin, Method::POST, "/config/cluster", "GET, HEAD, PUT").await;
+    check(Side::Admin, Method::GET, "/config/blacklist", "PUT").await;
+    check(Side::Admin, Method::PUT, "/config/publish/cluster", "POST").await;
 }
 
 #[tokio::test]
@@ -389,6 +419,11 @@ async fn the_admin_side_is_closed_to_everybody_else() {
         (Method::POST, "/upgrade"),
         (Method::POST, "/reload"),
         (Method::POST, "/drain"),
+        (Method::GET, "/config"),
+        (Method::GET, "/config/history"),
+        (Method::GET, "/config/activities"),
+        (Method::PUT, "/config/blacklist"),
+        (Method::POST, "/config/publish/blacklist"),
     ] {
         for token in ["", "Bearer guess", &fixture.token(1)] {
             let request = Request::builder().method(method.clone()).uri(path).header("authorization", token);

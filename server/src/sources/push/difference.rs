@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::{
     reload::Content,
-    seckill::EventId,
     state::{Event, Node, Snapshot},
 };
 
@@ -20,7 +19,7 @@ pub enum Difference {
     /// Values of a document.
     Values(Vec<Changed>),
     /// Events by id.
-    Events { added: Vec<EventId>, removed: Vec<EventId>, changed: Vec<EventId> },
+    Events { added: Vec<u64>, removed: Vec<u64>, changed: Vec<u64> },
 }
 
 /// A value that would change; null where there is none.
@@ -57,12 +56,12 @@ impl Difference {
 }
 
 fn events(from: &[Event], to: &[Event]) -> Difference {
-    let before: BTreeMap<EventId, &Event> = from.iter().map(|event| (event.id, event)).collect();
-    let after: BTreeMap<EventId, &Event> = to.iter().map(|event| (event.id, event)).collect();
-    let only = |one: &BTreeMap<EventId, &Event>, other: &BTreeMap<EventId, &Event>| {
+    let before: BTreeMap<u64, &Event> = from.iter().map(|event| (event.id.0, event)).collect();
+    let after: BTreeMap<u64, &Event> = to.iter().map(|event| (event.id.0, event)).collect();
+    let only = |one: &BTreeMap<u64, &Event>, other: &BTreeMap<u64, &Event>| {
         one.keys().filter(|id| !other.contains_key(id)).copied().collect()
     };
-    let differs = |(id, event): &(&EventId, &&Event)| after.get(id).is_some_and(|now| now != *event);
+    let differs = |(id, event): &(&u64, &&Event)| after.get(id).is_some_and(|now| now != *event);
     let changed = before.iter().filter(differs).map(|(id, _)| *id).collect();
     Difference::Events { added: only(&after, &before), removed: only(&before, &after), changed }
 }
