@@ -4,6 +4,7 @@
 //! [`crate::reload`]. [`open`] first watches and then reads, so that no change falls between; [`Sources::run`] has
 //! one task for each kind of data. Deliberately absent: what is served, and any way to publish it.
 
+mod blacklist;
 mod feed;
 mod file;
 mod http;

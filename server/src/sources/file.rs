@@ -13,7 +13,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{Look, Version};
+use super::{Look, Version, blacklist};
 use crate::{
     clock,
     reload::Candidate,
@@ -83,7 +83,12 @@ fn try_read(
         let which = Some(Version(identity(&before)));
         return Ok(Look::Unsettled { reason: "it was written just now".to_owned(), which });
     }
-    let candidate = Box::new(load(&mut file, datum, origin)?);
+    let candidate = match load(&mut file, datum, origin) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Ok(Look::unsettled("somebody is writing it"));
+        }
+        candidate => Box::new(candidate?),
+    };
     let (after, named) = (file.metadata()?, fs::metadata(path)?);
     if identity(&named) != identity(&before) {
         return Ok(Look::unsettled("another file took its place while it was read"));
@@ -101,6 +106,9 @@ fn try_read(
 
 /// What the open file has in it, from its first byte.
 fn load(file: &mut File, datum: Datum, origin: &Origin) -> io::Result<Candidate> {
+    if datum == Datum::Blacklist {
+        return blacklist::load(file, origin);
+    }
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     Ok(Candidate::parse(datum, origin.clone(), &text))

@@ -1,22 +1,49 @@
 //! Users who may not buy: one id per line, blank lines and lines that start with `#` do not count.
 //!
-//! Nothing is skipped: a list with one line that cannot be read is refused as a whole.
+//! Nothing is skipped: a list with one line that cannot be read is refused as a whole. Ten million users are to be
+//! held, replaced and asked for while requests are answered, so a list is packed (`packed`), and the few changes
+//! that were sent since are beside it (`overlay`). Text becomes a list in steps that may run on several threads:
+//! [`Lines`] -> [`Run`] -> [`Runs`] -> [`Half`] -> [`Part`] -> [`Blacklist`].
+//!
+//! Deliberately absent: files and threads (`crate::sources`).
 
+mod bits;
 mod delta;
+mod lines;
+mod overlay;
+mod packed;
+mod run;
+mod sums;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-pub use self::delta::Delta;
+pub use self::{
+    delta::Delta,
+    lines::{Lines, Run},
+    run::{Half, Part, Runs},
+};
+use self::{overlay::Overlay, packed::Packed, sums::Sums};
 use crate::seckill::{ID_MAX, UserId};
 
 /// Faulty lines that are told by number.
 const LINES_TOLD_MAX: usize = 10;
 
-/// Users who may not buy.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// So many ids are worth memory of their own.
+const MANY_IDS: usize = 1 << 20;
+/// More than 32 MiB at once the allocator of the C library takes from the system and gives back when they are
+/// freed; of less it keeps some, which after a few reloads was as much as a whole list. What is reserved and not
+/// written to takes no memory.
+const MAPPED_WORDS: usize = (32 << 20) / 8 + 1;
+
+/// Users who may not buy. A copy shares what is large.
+#[derive(Debug, Clone, Default)]
 pub struct Blacklist {
-    /// Ascending, each once.
-    ids: Vec<u64>,
+    /// Ascending: every id of a part is greater than all of the part before.
+    parts: Arc<[Packed]>,
+    overlay: Overlay,
+    /// Of the ids that are on the list, wherever they are kept.
+    sums: Sums,
+    len: usize,
 }
 
 /// The lines that are not what a list or a delta consists of.
@@ -37,70 +64,108 @@ enum Form {
 }
 
 impl Blacklist {
-    /// Reads the text of a list.
+    /// Reads the text of a list, all on this thread.
     ///
     /// # Errors
     /// Some line is not an id.
     pub fn parse(text: &[u8]) -> Result<Self, BlacklistFaults> {
-        let mut ids = Vec::new();
-        let mut faults = BlacklistFaults::none(Form::List);
-        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            let line = line.trim_ascii();
-            if is_skipped(line) {
-                continue;
-            }
-            match parse_id(line) {
-                Some(id) => ids.push(id),
-                None => faults.add(index + 1),
-            }
-        }
-        if faults.count > 0 {
-            return Err(faults);
-        }
-        // The lists that we were shown are sorted already, which makes this one pass.
-        ids.sort_unstable();
-        ids.dedup();
-        Ok(Self { ids })
+        let mut lines = Lines::of_bytes(text.len() as u64);
+        lines.read(text);
+        let runs = Runs::new(lines.finish(), Run::default())?;
+        Ok(Self::of(runs.halves().map(Half::pack)))
     }
 
-    /// The list with `delta` made in it.
+    /// The list of both halves of the [`Runs`] of its text.
+    #[must_use]
+    pub fn of(parts: [Part; 2]) -> Self {
+        let [low, high] = parts;
+        Self {
+            sums: low.sums.and(high.sums),
+            len: low.packed.len() + high.packed.len(),
+            parts: Arc::new([low.packed, high.packed]),
+            overlay: Overlay::default(),
+        }
+    }
+
+    /// The list with `delta` made in it. Takes microseconds for a small one, unless the changes that have gathered
+    /// are so many that the list is packed anew.
     #[must_use]
     pub fn with(&self, delta: &Delta) -> Self {
-        let (added, removed): (Vec<_>, Vec<_>) = delta.words().partition(|&(_, adds)| adds);
-        let is_in = |words: &[(UserId, bool)], id| words.binary_search_by_key(&id, |word| word.0.0).is_ok();
-        let mut ids = self.ids.clone();
-        ids.retain(|&id| !is_in(&removed, id) && !is_in(&added, id));
-        ids.extend(added.iter().map(|word| word.0.0));
-        ids.sort_unstable();
-        Self { ids }
+        let mut list = self.clone();
+        list.overlay = self.overlay.with(delta, |id| self.is_packed(id));
+        for (UserId(id), adds) in delta.words() {
+            match (self.contains(UserId(id)), adds) {
+                (false, true) => {
+                    list.sums.add(id);
+                    list.len += 1;
+                }
+                (true, false) => {
+                    list.sums.take(id);
+                    list.len -= 1;
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+        if list.overlay.is_large() { list.packed_anew() } else { list }
     }
 
     /// Whether `user` is on the list.
     #[must_use]
     pub fn contains(&self, user: UserId) -> bool {
-        self.ids.binary_search(&user.0).is_ok()
+        self.overlay.word_on(user.0).unwrap_or_else(|| self.is_packed(user.0))
     }
 
-    /// Equal for equal lists, however they are spelt: the sum of all ids, each scrambled (`SplitMix64`), so that
-    /// it does not depend on their order.
+    /// Equal for equal lists, however they are spelt.
     #[must_use]
     pub fn digest(&self) -> String {
-        let sum = |seed: u64| self.ids.iter().fold(0_u64, |sum, id| sum.wrapping_add(scramble(id ^ seed)));
-        format!("{:016x}{:016x}", sum(0), sum(0x5851_f42d_4c95_7f2d))
+        self.sums.to_string()
     }
 
     /// How many users are on the list.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.len
     }
 
     /// Whether nobody is on the list.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len == 0
+    }
+
+    /// All users of the list, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = UserId> + '_ {
+        self.overlay.merged(self.parts.iter().flat_map(Packed::iter)).map(UserId)
+    }
+
+    /// What the list takes on the heap, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.parts.iter().map(Packed::heap_bytes).sum::<usize>() + self.overlay.heap_bytes()
+    }
+
+    fn is_packed(&self, id: u64) -> bool {
+        // There are two, and the second one may be empty.
+        let part = self.parts.iter().rfind(|part| part.first().is_some_and(|first| first <= id));
+        part.is_some_and(|part| part.contains(id))
+    }
+
+    fn packed_anew(&self) -> Self {
+        let mut packer = packed::Packer::for_ids(self.len);
+        self.iter().for_each(|user| packer.push(user.0));
+        let (packed, sums) = packer.finish();
+        debug_assert_eq!(sums, self.sums, "sums must follow every change");
+        Self { len: packed.len(), sums, parts: Arc::new([packed]), overlay: Overlay::default() }
     }
 }
+
+impl PartialEq for Blacklist {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.sums == other.sums && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Blacklist {}
 
 impl BlacklistFaults {
     fn none(form: Form) -> Self {
@@ -112,6 +177,14 @@ impl BlacklistFaults {
         if self.lines.len() < LINES_TOLD_MAX {
             self.lines.push(line);
         }
+    }
+
+    /// With those of the text behind, before which there are `lines_before` lines.
+    fn and(mut self, behind: Self, lines_before: usize) -> Self {
+        self.count += behind.count;
+        self.lines.extend(behind.lines.into_iter().map(|line| line + lines_before));
+        self.lines.truncate(LINES_TOLD_MAX);
+        self
     }
 }
 
@@ -134,12 +207,9 @@ impl fmt::Display for BlacklistFaults {
 
 impl std::error::Error for BlacklistFaults {}
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014).
-fn scramble(id: u64) -> u64 {
-    let id = id.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    id ^ (id >> 31)
+/// Room for about `count` numbers.
+fn room_for(count: usize) -> Vec<u64> {
+    Vec::with_capacity(if count < MANY_IDS { 0 } else { count.max(MAPPED_WORDS) })
 }
 
 /// Whether a line, without the blanks around it, does not count.
@@ -156,36 +226,4 @@ fn parse_id(line: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_blank_lines_and_comments() {
-        let list = Blacklist::parse(b"# scalpers\n7\n\n 3 \r\n7\n9223372036854775807").unwrap();
-        assert_eq!(list.len(), 3);
-        for id in [3, 7, ID_MAX] {
-            assert!(list.contains(UserId(id)), "{id}");
-        }
-        for id in [0, 4, 8] {
-            assert!(!list.contains(UserId(id)), "{id}");
-        }
-        assert!(Blacklist::parse(b"").unwrap().is_empty());
-    }
-
-    #[test]
-    fn one_bad_line_refuses_the_list() {
-        for bad in ["x", "-1", "+1", "1 2", "1.0", "9223372036854775808", "\u{661}", "7 # scalper"] {
-            assert!(Blacklist::parse(format!("1\n{bad}\n2\n").as_bytes()).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_first_ten_bad_lines_are_told() {
-        let check = |text: &str, expected: &str| {
-            assert_eq!(Blacklist::parse(text.as_bytes()).unwrap_err().to_string(), expected);
-        };
-        let told = "of its lines are not one user id each (decimal digits, at most 9223372036854775807)";
-        check("1\nx\n2\ny\n", &format!("2 {told}: 2, 4"));
-        check(&"x\n".repeat(12), &format!("12 {told}: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and more"));
-    }
-}
+mod tests;
