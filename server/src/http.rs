@@ -3,8 +3,11 @@
 //! Public side:
 //! - `GET /event/list`: all events, as they are before the first sale.
 //! - `GET /event/info?id=N`: one event with what is left of its goods; with `prefer: wait=S` (RFC 7240, 1 to
-//!   30 seconds) the answer comes when some of them have been sold, or after that time.
-//! - `POST /orders`: buys; needs a user's token and an `idempotency-key`.
+//!   30 seconds) the answer comes when some of them have been sold, or after that time. While the cluster
+//!   configuration says `listing_from_cache` the store is not asked: the answer comes at once, with what was left
+//!   when it was asked last, how long ago that is (`age`, `from_cache.age_ms`), and null where nothing is known.
+//! - `POST /orders`: buys; needs a user's token and an `idempotency-key`. While the cluster configuration says
+//!   `buying_closed` nothing new is sold (503, `buying-closed`); an order that is stored is answered again.
 //! - `GET /orders/{id}`: one of the user's own orders.
 //!
 //! Admin side, with the admin's token:
@@ -35,6 +38,8 @@
 
 mod admin;
 mod config;
+mod known;
+mod limits;
 mod prefer;
 mod push;
 mod reply;
@@ -49,17 +54,20 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
-use self::reply::{Problem, Reply};
+use self::{
+    known::Known,
+    limits::Limits,
+    reply::{Problem, Reply},
+};
 #[cfg(debug_assertions)]
 use crate::faults;
 use crate::{
     config::Config,
     lifecycle::{Control, Phase, ProcessIdentity},
     reload::Reload,
-    seckill::RateLimit,
     secrets::Secrets,
     sources::SourceStates,
-    state::{Datum, Generation, SnapshotCell},
+    state::{Datum, Generation, Snapshot, SnapshotCell},
     stores::Store,
     telemetry::{Metrics, RequestLabels},
 };
@@ -94,7 +102,8 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct App {
     parts: Parts,
-    rate: RateLimit,
+    limits: Limits,
+    known: Known,
     started: Instant,
     process: HeaderValue,
     version: HeaderValue,
@@ -139,7 +148,8 @@ impl App {
         }
         let version = HeaderValue::from_str(&parts.identity.version);
         Arc::new(Self {
-            rate: RateLimit::new(parts.config.limits.orders_per_user_per_second),
+            limits: Limits::default(),
+            known: Known::default(),
             started: Instant::now(),
             process: HeaderValue::from(parts.identity.process.0),
             version: version.unwrap_or(HeaderValue::from_static("unprintable")),
@@ -155,29 +165,48 @@ impl App {
             None => Problem::plain(StatusCode::NOT_FOUND, "there is nothing at this path").into(),
             Some(route) if !route.takes(request.method()) => method_not_allowed(route),
             Some(route) if route.is_for_admin() && !self.is_admin(request.headers()) => not_admin(),
-            Some(route) => match route {
-                Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
-                Route::EventInfo => sale::event_info(self, &snapshot, &request).await,
-                Route::Orders => sale::place_order(self, &snapshot, &request).await,
-                Route::Order(id) => sale::find_order(self, id, &request).await,
-                Route::Live => Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
-                Route::Ready => self.ready(),
-                Route::Version => Reply::of(StatusCode::OK, &self.parts.identity),
-                Route::Status => admin::status(self, &snapshot).await,
-                Route::Metrics => admin::metrics(self),
-                Route::Upgrade => admin::upgrade(self, request.body()).await,
-                Route::Reload => admin::reload(self).await,
-                Route::Drain => admin::drain(self).await,
-                Route::Config => config::show(self, &snapshot, &request),
-                Route::ConfigHistory => config::history(self, &request),
-                Route::ConfigOf(datum) if request.method() == Method::PUT => {
-                    push::put(self, datum, request).await
-                }
-                Route::ConfigOf(datum) => config::document(datum, &snapshot, &request),
-                Route::Publish(datum) => push::publish(self, datum, &snapshot, request).await,
+            // These take the body with them.
+            Some(Route::ConfigOf(datum)) if request.method() == Method::PUT => {
+                push::put(self, datum, request).await
+            }
+            Some(Route::Publish(datum)) => push::publish(self, datum, &snapshot, request).await,
+            Some(route) => match self.limits.of_route(route, &snapshot.cluster.rate_limits.per_second) {
+                Some(too_many) => too_many,
+                None => self.go(route, &snapshot, &request).await,
             },
         };
         self.finish(side, snapshot.generation, reply, head_only)
+    }
+
+    async fn go(&self, route: Route<'_>, snapshot: &Snapshot, request: &Request<Bytes>) -> Reply {
+        match route {
+            Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
+            Route::EventInfo => sale::event_info(self, snapshot, request).await,
+            Route::Orders => sale::place_order(self, snapshot, request).await,
+            Route::Order(id) => sale::find_order(self, id, request).await,
+            Route::Live => Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
+            Route::Ready => self.ready(),
+            Route::Version => Reply::of(StatusCode::OK, &self.parts.identity),
+            Route::Status => admin::status(self, snapshot).await,
+            Route::Metrics => admin::metrics(self),
+            Route::Upgrade => admin::upgrade(self, request.body()).await,
+            Route::Reload => admin::reload(self).await,
+            Route::Drain => admin::drain(self).await,
+            Route::Config => config::show(self, snapshot, request),
+            Route::ConfigHistory => config::history(self, request),
+            Route::ConfigOf(datum) | Route::Publish(datum) => config::document(datum, snapshot, request),
+        }
+    }
+
+    /// Asks the store what is left of everything on sale, so that it is known if the store may not be asked
+    /// later on.
+    pub async fn learn_what_is_left(&self) {
+        let snapshot = self.parts.snapshots.load();
+        for event in snapshot.activities.events() {
+            if let Err(error) = sale::left(self, event.id).await {
+                tracing::warn!(%error, event = event.id.0, "what is left is not known");
+            }
+        }
     }
 
     /// The longest body that a request with this head may have, in bytes. Only who shows the admin's token may

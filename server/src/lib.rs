@@ -22,6 +22,8 @@ pub mod tasks;
 
 pub mod lifecycle;
 
+pub mod effective;
+
 pub mod identity;
 pub mod telemetry;
 

@@ -1,7 +1,7 @@
 //! The rules of the sale, pure: no clock, no file, no tokio; whoever calls them brings the time.
 //!
 //! Who the buyer is ([`TokenKey`]), what an order asks for ([`OrderRequest`], [`IdempotencyKey`]), how
-//! often somebody may ask ([`RateLimit`]) and what becomes of a purchase ([`decide`]).
+//! often somebody may ask ([`UserLimit`], [`SharedLimit`]) and what becomes of a purchase ([`decide`]).
 
 mod decision;
 mod rate;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     decision::{Decision, Facts, Order, OrderId, Outcome, Purchase, Refusal, decide},
-    rate::RateLimit,
+    rate::{SharedLimit, UserLimit},
     request::{IdempotencyKey, InvalidKey, OrderRequest, RequestDigest},
     token::{TokenError, TokenKey},
 };

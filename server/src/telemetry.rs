@@ -4,7 +4,7 @@
 
 use std::{
     io::IsTerminal as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use prometheus_client::{
@@ -13,6 +13,11 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    filter::Targets,
+    layer::SubscriberExt as _,
+    reload::{self, Handle},
+};
 
 use crate::{config::LogLevel, lifecycle::UpgradeOutcome};
 
@@ -123,8 +128,48 @@ impl Default for Metrics {
     }
 }
 
+/// Lines that are logged whatever the level is.
+const NOTICE: &str = "seckill::notice";
+
+/// The level of the log, once there is one.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    level: Mutex<LogLevel>,
+    filter: Handle<Targets, tracing_subscriber::Registry>,
+}
+
 /// Sends log lines of `level` and graver to standard error, from now on. A second call changes nothing.
 pub fn log_to_stderr(level: LogLevel) {
+    let (filter, handle) = reload::Layer::new(lines(level));
+    let format = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let subscriber = tracing_subscriber::registry().with(filter).with(format);
+    // The only error is that there is a subscriber already, which then stays.
+    if tracing::subscriber::set_global_default(subscriber).is_err() {
+        tracing::debug!("the log is set up already");
+    } else if LOG.set(Log { level: Mutex::new(level), filter: handle }).is_err() {
+        tracing::error!("the log was set up twice; this is a bug");
+    }
+}
+
+/// Logs lines of `level` and graver from now on, because `authority` says so. That it does is logged whatever the
+/// level is. Every call site learns of it once, so that a line that is not logged costs what it did before.
+pub fn set_log_level(level: LogLevel, authority: &str) {
+    let Some(log) = LOG.get() else { return };
+    let before = std::mem::replace(&mut *log.level.lock().unwrap_or_else(PoisonError::into_inner), level);
+    if before == level {
+        return;
+    }
+    match log.filter.reload(lines(level)) {
+        Ok(()) => tracing::info!(target: NOTICE, "the log level is {level} now, as {authority} says"),
+        Err(error) => tracing::error!(%error, "the log level cannot be changed"),
+    }
+}
+
+/// What is logged at a level.
+fn lines(level: LogLevel) -> Targets {
     let level = match level {
         LogLevel::Trace => LevelFilter::TRACE,
         LogLevel::Debug => LevelFilter::DEBUG,
@@ -132,15 +177,7 @@ pub fn log_to_stderr(level: LogLevel) {
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .finish();
-    // The only error is that there is a subscriber already, which then stays.
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
-        tracing::debug!("the log is set up already");
-    }
+    Targets::new().with_default(level).with_target(NOTICE, LevelFilter::INFO)
 }
 
 /// An error with its causes, in one line.

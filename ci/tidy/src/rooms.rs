@@ -84,11 +84,14 @@ const SERVER: House = House {
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
         room("publish", &["secrets", "state", "tasks", "telemetry"]),
+        // What the cluster configuration does outside of requests.
+        room("effective", &["config", "reload", "state", "stores", "telemetry"]),
         room(
             "http",
             &[
                 "clock",
                 "config",
+                "effective",
                 "faults",
                 "seckill",
                 "state",
@@ -106,6 +109,7 @@ const SERVER: House = House {
             "lifecycle",
             &[
                 "config",
+                "effective",
                 "faults",
                 "tasks",
                 "secrets",

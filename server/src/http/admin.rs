@@ -15,6 +15,7 @@ use super::{
 use crate::{
     clock,
     config::{self, PendingChange},
+    effective::Effective,
     lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
     reload::Terms,
     sources::{self, SourceState},
@@ -32,6 +33,8 @@ struct Status<'a> {
     snapshot: SnapshotStatus,
     /// Where changes come from, and how that stands.
     sources: Vec<SourceState>,
+    /// What the cluster configuration and the settings amount to.
+    effective: Effective,
     store: StoreStatus,
     /// What is wrong with this process on purpose.
     #[cfg(debug_assertions)]
@@ -101,6 +104,7 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
                 history: app.parts.snapshots.history(),
             },
             sources: app.parts.sources.list(),
+            effective: Effective::of(config, &snapshot.cluster, app.parts.store.pools()),
             store: StoreStatus {
                 orders_placed: counters.placed.get(),
                 orders_replayed: counters.replayed.get(),

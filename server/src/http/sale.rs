@@ -1,6 +1,6 @@
 //! Looking at events, buying, and looking at what one has bought.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
@@ -10,11 +10,12 @@ use tokio::time::timeout;
 
 use super::{
     App,
+    known::Left,
     prefer::Wait,
     reply::{Problem, Reply, bearer, unauthorized},
 };
 use crate::{
-    clock,
+    clock, effective,
     seckill::{
         EventId, GoodsId, IdempotencyKey, Order, OrderId, OrderRequest, Outcome, Purchase, Refusal, UserId,
     },
@@ -33,6 +34,15 @@ struct EventInfo<'e> {
     starts_at: Timestamp,
     ends_at: Timestamp,
     goods: Vec<GoodsInfo<'e>>,
+    /// Present unless the store was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_cache: Option<FromCache>,
+}
+
+#[derive(Serialize)]
+struct FromCache {
+    /// Since the store was asked; `None`: it was not, and what is left is not known.
+    age_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -42,8 +52,8 @@ struct GoodsInfo<'e> {
     price_cents: u64,
     stock: u64,
     limit_per_user: u32,
-    /// How many can still be bought.
-    left: u64,
+    /// How many can still be bought; `None`: not known.
+    left: Option<u64>,
 }
 
 /// `GET /event/info?id=N`
@@ -56,21 +66,45 @@ pub(super) async fn event_info(app: &App, snapshot: &Snapshot, request: &Request
     let Some(event) = snapshot.activities.event(EventId(id)) else {
         return Problem::plain(StatusCode::NOT_FOUND, "there is no such event").into();
     };
+    if snapshot.cluster.degradation.listing_from_cache {
+        return from_cache(app, event);
+    }
     let wait = Wait::asked(request.headers());
     if let Some(wait) = wait {
         let mut sales = app.parts.store.sales(event.id);
         // Without a sale the stock is told as it is; the sender goes only with the store.
         let _sold_or_not = timeout(wait.duration(), sales.changed()).await;
     }
-    match app.parts.store.left(event.id).await {
+    match left(app, event.id).await {
         Ok(left) => {
-            let reply = Reply::of(StatusCode::OK, &describe(event, &left));
+            let info = describe(event, |goods| Some(left_of(&left, goods).unwrap_or(0)), None);
+            let reply = Reply::of(StatusCode::OK, &info);
             match wait {
                 Some(wait) => wait.applied(reply),
                 None => reply,
             }
         }
         Err(error) => unavailable(error),
+    }
+}
+
+/// How many are left of each of an event's goods, which is remembered.
+pub(super) async fn left(app: &App, event: EventId) -> Result<Left, Unavailable> {
+    let left: Left = app.parts.store.left(event).await?.into();
+    app.known.remember(event, Left::clone(&left));
+    Ok(left)
+}
+
+/// What is known without the store. There is no sale to wait for then.
+fn from_cache(app: &App, event: &Event) -> Reply {
+    let known = app.known.of(event.id);
+    let age = known.as_ref().map(|(age, _)| *age);
+    let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    let left = |goods| known.as_ref().and_then(|(_, left)| left_of(left, goods));
+    let reply = Reply::of(StatusCode::OK, &describe(event, left, Some(FromCache { age_ms })));
+    match age.as_ref().map(Duration::as_secs) {
+        Some(age_s) => reply.with(header::AGE, HeaderValue::from(age_s)),
+        None => reply,
     }
 }
 
@@ -81,10 +115,9 @@ pub(super) async fn place_order(app: &App, snapshot: &Snapshot, request: &Reques
         Ok(purchase) => purchase,
         Err(reply) => return reply,
     };
-    if !app.rate.admit(purchase.user, now) {
-        let most = app.parts.config.limits.orders_per_user_per_second;
-        let detail = format!("a user may ask for {most} orders a second");
-        return Reply::from(Problem::plain(StatusCode::TOO_MANY_REQUESTS, detail)).retry_later();
+    let limit = effective::orders_per_user_per_second(&app.parts.config, &snapshot.cluster);
+    if let Some(too_many) = app.limits.of_user(purchase.user, limit.value, now) {
+        return too_many;
     }
     match app.parts.store.buy(purchase).await {
         Ok(Outcome::Placed(order)) => created(&order),
@@ -136,6 +169,7 @@ fn check(
         .map_err(|error| bad("invalid-body", "Invalid order", format!("the body is no order: {error}")))?;
     let event = snapshot.activities.event(wanted.event).ok_or_else(|| refused(Refusal::UnknownGoods))?;
     let goods = event.goods(wanted.goods).ok_or_else(|| refused(Refusal::UnknownGoods))?;
+    let closed = snapshot.cluster.degradation.buying_closed.then_some(Refusal::BuyingClosed);
     Ok(Purchase {
         id: OrderId::new(),
         // Nobody needs more digits, and fewer can be read.
@@ -145,7 +179,7 @@ fn check(
         key,
         digest: wanted.digest(),
         limit_per_user: goods.limit_per_user,
-        closed: event.closed(now),
+        closed: event.closed(now).or(closed),
     })
 }
 
@@ -156,15 +190,22 @@ fn authenticate(app: &App, request: &Request<Bytes>, now: Timestamp) -> Result<U
     app.parts.secrets.tokens.verify(token, now).map_err(|error| unauthorized(error.to_string()))
 }
 
-fn describe<'e>(event: &'e Event, left: &[(GoodsId, u64)]) -> EventInfo<'e> {
-    let left_of = |id| left.iter().find(|(goods, _)| *goods == id).map_or(0, |(_, left)| *left);
+fn left_of(left: &Left, goods: GoodsId) -> Option<u64> {
+    left.iter().find(|(id, _)| *id == goods).map(|(_, left)| *left)
+}
+
+fn describe<'e>(
+    event: &'e Event,
+    left: impl Fn(GoodsId) -> Option<u64>,
+    from_cache: Option<FromCache>,
+) -> EventInfo<'e> {
     let goods = event.goods.iter().map(|goods| GoodsInfo {
         id: goods.id,
         name: &goods.name,
         price_cents: goods.price_cents,
         stock: goods.stock,
         limit_per_user: goods.limit_per_user,
-        left: left_of(goods.id),
+        left: left(goods.id),
     });
     EventInfo {
         id: event.id,
@@ -172,6 +213,7 @@ fn describe<'e>(event: &'e Event, left: &[(GoodsId, u64)]) -> EventInfo<'e> {
         starts_at: event.starts_at,
         ends_at: event.ends_at,
         goods: goods.collect(),
+        from_cache,
     }
 }
 
@@ -200,12 +242,17 @@ fn refused(refusal: Refusal) -> Reply {
         }
         Refusal::SoldOut => (StatusCode::GONE, "sold-out", "Sold out", "none of these goods are left"),
         Refusal::Ended => (StatusCode::GONE, "ended", "Ended", "the event is over"),
+        Refusal::BuyingClosed => {
+            let detail = "nothing is sold for the moment; who has bought already is answered again";
+            (StatusCode::SERVICE_UNAVAILABLE, "buying-closed", "Buying closed", detail)
+        }
         Refusal::UnknownGoods => {
             let detail = "there is no such event, or it does not sell such goods";
             (StatusCode::NOT_FOUND, "unknown-goods", "Unknown goods", detail)
         }
     };
-    Problem::ours(status, name, title, detail).into()
+    let reply = Reply::from(Problem::ours(status, name, title, detail));
+    if refusal == Refusal::BuyingClosed { reply.retry_later() } else { reply }
 }
 
 fn unavailable(error: Unavailable) -> Reply {

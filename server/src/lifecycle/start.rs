@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{Config, Strategy},
-    http, identity,
+    effective, http, identity,
     reload::{self, Reload},
     secrets::{self, Secrets},
     sources::{self, Sources},
@@ -141,6 +141,7 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
         control,
         metrics: Arc::new(Metrics::new()),
     });
+    app.learn_what_is_left().await;
     let life = Life::new(config, identity, app, reload, control_socket, listeners, phase);
     Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel })
 }
@@ -151,13 +152,17 @@ impl Prepared {
         // From here on, so that a change while the predecessor still serves is not first seen afterwards.
         let (sourcing, stop) = (Tasks::default(), CancellationToken::new());
         sources.run(&sourcing, &life.reload, &stop);
+        let tasks = Tasks::default();
+        let following =
+            effective::follow(Arc::clone(&life.config), Arc::clone(&life.reload), Arc::clone(&store));
+        // It ends with the process.
+        drop(tasks.spawn(following));
         let predecessor = match predecessor {
             Some(channel) => take_over(&life, strategy, channel).await?,
             None => None,
         };
         life.accept().map_err(Error::Accept)?;
         life.phase(Phase::Ready);
-        let tasks = Tasks::default();
         claim_pid_file(&life, strategy, &tasks);
         if let (Some(channel), Strategy::Handoff | Strategy::HandoffLive) = (&predecessor, strategy) {
             channel.send(&Message::Committed, &[], &[]).await?;

@@ -1,7 +1,7 @@
 //! What becomes of a purchase, given what is stored.
 //!
 //! An order that is stored already is answered again whatever has changed since: the sale may be over and
-//! the goods sold out, the client that asks a second time only did not hear the first answer.
+//! the goods sold out or buying closed, the client that asks a second time only did not hear the first answer.
 
 use std::fmt;
 
@@ -59,6 +59,8 @@ pub enum Refusal {
     SoldOut,
     NotStarted,
     Ended,
+    /// The operator has closed buying.
+    BuyingClosed,
     UnknownGoods,
 }
 

@@ -32,7 +32,7 @@ use self::{reader::Question, sales::Sales, writer::Job};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, Order, OrderId, Outcome, Purchase, UserId},
-    state::Activities,
+    state::{Activities, Pools},
 };
 
 /// Purchases that wait for the writer; at 20,000 a second this is less than half a second of waiting.
@@ -47,6 +47,7 @@ pub struct Store {
     questions: SyncSender<Question>,
     counters: StoreCounters,
     sales: Sales,
+    pools: watch::Sender<Pools>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -109,7 +110,8 @@ impl Store {
         let (counted, told) = (counters.clone(), sales.clone());
         let writer = start("writer", move || writer::run(&writing, &job_queue, process, &counted, &told))?;
         let reader = start("reader", move || reader::run(&reading, &question_queue))?;
-        Ok(Self { jobs, questions, counters, sales, threads: Mutex::new(vec![reader, writer]) })
+        let (pools, threads) = (watch::Sender::default(), Mutex::new(vec![reader, writer]));
+        Ok(Self { jobs, questions, counters, sales, pools, threads })
     }
 
     /// Buys. The order is on disk when this returns.
@@ -151,6 +153,17 @@ impl Store {
     #[must_use]
     pub fn sales(&self, event: EventId) -> watch::Receiver<()> {
         self.sales.of(event)
+    }
+
+    /// How many connections to other services may be held from now on. This store holds none.
+    pub fn size_pools(&self, pools: Pools) {
+        self.pools.send_if_modified(|sizes| std::mem::replace(sizes, pools) != pools);
+    }
+
+    /// How many connections to other services may be held.
+    #[must_use]
+    pub fn pools(&self) -> Pools {
+        *self.pools.borrow()
     }
 
     /// What the store has done so far.
