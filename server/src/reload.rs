@@ -5,23 +5,26 @@
 //! over nothing is published: see [`Reload::close`].
 
 mod candidate;
+mod copies;
+mod writer;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use self::candidate::{Candidate, Content};
-use crate::{
-    clock,
-    state::{
-        Activities, Change, ChangeOutcome, Datum, Digests, Generation, Origin, Publisher, Snapshot,
-        SnapshotCell,
-    },
+pub use self::{
+    candidate::{Candidate, Content},
+    copies::{Copies, CopyStatus},
 };
+use self::{
+    copies::{Brought, NotKept},
+    writer::{Told, Writer},
+};
+use crate::state::{Activities, ChangeOutcome, Datum, Digests, Generation, Snapshot, SnapshotCell};
 
 /// What needs the activities before anybody sees them: goods must have their stock before they are sold.
 /// Its error is a sentence for whoever asked.
@@ -30,11 +33,12 @@ pub type Prepare = Box<dyn Fn(&Activities) -> Result<(), String> + Send + Sync>;
 /// Owns the right to publish. Its methods block; call them where that may be.
 pub struct Reload {
     cell: Arc<SnapshotCell>,
-    writer: Mutex<Publisher>,
+    writer: Mutex<Writer>,
     changed: watch::Sender<Generation>,
     /// Read and written by whoever has the writer; others may only wait for it.
     open: watch::Sender<bool>,
     prepare: Prepare,
+    copies: Option<Arc<Copies>>,
 }
 
 /// On which conditions something is published.
@@ -75,6 +79,11 @@ pub enum Refused {
     /// What needs it before it is served refuses it.
     #[error("prepare for what {place} brings: {reason}")]
     Unprepared { place: String, reason: String },
+    /// It would not outlive this process, and whoever sent it could not know.
+    #[error(
+        "keep a copy of the {datum} from {place}: {reason}; see that the folder reload.copies can be written"
+    )]
+    NotKept { datum: Datum, place: String, reason: String },
     /// A successor takes over, which is to be asked instead.
     #[error("publish anything more: a new process takes over; ask it")]
     HandingOver,
@@ -90,6 +99,24 @@ impl Reload {
         generation: Generation,
         prepare: Prepare,
     ) -> Result<Arc<Self>, Refused> {
+        Self::start_with(first, generation, prepare, None)
+    }
+
+    /// As [`Reload::start`], and keeps copies from the first [`Reload::follow`] on.
+    ///
+    /// # Errors
+    /// As [`Reload::start`].
+    pub fn start_with(
+        first: Vec<Candidate>,
+        generation: Generation,
+        prepare: Prepare,
+        copies: Option<Arc<Copies>>,
+    ) -> Result<Arc<Self>, Refused> {
+        let (mut from, mut seen) = (BTreeMap::new(), BTreeMap::new());
+        for candidate in &first {
+            from.insert(candidate.datum, Brought::of(candidate, None));
+            seen.extend(candidate.version.clone().map(|version| (candidate.datum, version)));
+        }
         let mut snapshot = Snapshot::empty(generation);
         let mut changes = Vec::new();
         for candidate in first {
@@ -107,9 +134,9 @@ impl Reload {
         for change in changes {
             publisher.remember(change);
         }
-        let writer = Mutex::new(publisher);
+        let writer = Mutex::new(Writer { publisher, from, seen });
         let (changed, open) = (watch::Sender::new(generation), watch::Sender::new(true));
-        Ok(Arc::new(Self { cell, writer, changed, open, prepare }))
+        Ok(Arc::new(Self { cell, writer, changed, open, prepare, copies }))
     }
 
     /// The cell that the requests read.
@@ -157,25 +184,32 @@ impl Reload {
     }
 
     fn settle(&self, candidates: Vec<Candidate>, terms: &Terms) -> Result<(Published, Digests), Refused> {
+        let mut writer = self.writer();
+        let candidates = writer.new_only(candidates, terms);
         let told: Vec<Told> = candidates.iter().map(Told::of).collect();
-        let mut publisher = self.writer();
+        let brought = writer.brought(&candidates);
         let served = self.cell.load();
-        match self.check(&served, candidates, terms) {
-            Ok(next) if terms.dry_run || (next.digests == served.digests && !terms.again) => {
-                Ok((Published { generation: served.generation, changed: false }, next.digests))
+        let changes = |next: &Snapshot| !terms.dry_run && (next.digests != served.digests || terms.again);
+        let next = self.check(&served, candidates, terms).and_then(|next| match &self.copies {
+            Some(copies) if changes(&next) => {
+                copies.keep(&served.digests, &next, &brought).map(|()| next).map_err(Refused::from)
             }
+            _ => Ok(next),
+        });
+        match next {
             Ok(next) => {
                 let (generation, digests) = (next.generation, next.digests.clone());
-                for mut told in told {
-                    // That of a delta is not that of the list it leads to.
-                    digests.of(told.datum).clone_into(&mut told.digest);
-                    publisher.remember(told.change(ChangeOutcome::Published, generation, None));
+                if terms.dry_run {
+                    return Ok((Published { generation: served.generation, changed: false }, digests));
                 }
-                let before = publisher.publish(next);
-                self.changed.send_replace(generation);
-                drop(publisher);
+                writer.see(&brought);
+                if !changes(&next) {
+                    return Ok((Published { generation: served.generation, changed: false }, digests));
+                }
+                self.publish(&mut writer, next, told, brought);
+                drop(writer);
                 // Here, where nobody waits for it: a long list takes its time.
-                drop((before, served));
+                drop(served);
                 Ok((Published { generation, changed: true }, digests))
             }
             // Nobody has looked at it, and whoever brought it comes again; nor is a trial a change.
@@ -185,11 +219,25 @@ impl Reload {
                 for told in told.into_iter().filter(|told| !any_faulty || told.digest.is_empty()) {
                     let reason = Some(reason(&refused));
                     let change = told.change(ChangeOutcome::Refused, served.generation, reason);
-                    publisher.remember(change);
+                    writer.publisher.remember(change);
                 }
                 Err(refused)
             }
         }
+    }
+
+    fn publish(&self, writer: &mut Writer, next: Snapshot, told: Vec<Told>, brought: Vec<Brought>) {
+        let generation = next.generation;
+        for mut told in told {
+            // That of a delta is not that of the list it leads to.
+            next.digests.of(told.datum).clone_into(&mut told.digest);
+            writer.publisher.remember(told.change(ChangeOutcome::Published, generation, None));
+        }
+        writer
+            .from
+            .extend(brought.into_iter().map(|brought| (brought.datum, Brought { delta: None, ..brought })));
+        drop(writer.publisher.publish(next));
+        self.changed.send_replace(generation);
     }
 
     fn check(
@@ -212,6 +260,11 @@ impl Reload {
                 }
             }
         }
+        self.put(served, candidates, terms.dry_run)
+    }
+
+    /// What is served with all candidates in it, and everything ready for it.
+    fn put(&self, served: &Snapshot, candidates: Vec<Candidate>, dry_run: bool) -> Result<Snapshot, Refused> {
         let mut next = Snapshot { generation: served.generation.next(), ..served.clone() };
         let mut faults = Vec::new();
         let mut to_prepare = None;
@@ -226,7 +279,7 @@ impl Reload {
             (datum, format!("{place} and {also}"), format!("{reason}; {more}"))
         }) {
             None => {
-                if let Some(place) = to_prepare.filter(|_| !terms.dry_run) {
+                if let Some(place) = to_prepare.filter(|_| !dry_run) {
                     let unprepared = |reason| Refused::Unprepared { place, reason };
                     (self.prepare)(&next.activities).map_err(unprepared)?;
                 }
@@ -239,16 +292,62 @@ impl Reload {
     /// Publishes nothing any more, because a successor goes on with the count; what it has to know for that.
     #[must_use]
     pub fn close(&self) -> (Generation, Digests) {
-        let _publisher = self.writer();
+        let _writer = self.writer();
         self.open.send_replace(false);
+        if let Some(copies) = &self.copies {
+            copies.write(false);
+        }
         let served = self.cell.load();
         (served.generation, served.digests.clone())
     }
 
-    /// Publishes again, because the successor did not come.
+    /// Publishes again, because the successor did not come and has published nothing.
     pub fn reopen(&self) {
-        let _publisher = self.writer();
+        let _writer = self.writer();
+        if let Some(copies) = &self.copies {
+            copies.write(true);
+        }
         self.open.send_replace(true);
+    }
+
+    /// Goes on after another process, which has served `last` last, with `again` in the place of what is served, and
+    /// publishes from now on. The process must not have answered anybody since that one did.
+    ///
+    /// # Errors
+    /// Some of `again` has faults, or cannot be prepared for. What was served before is served on, with a
+    /// number after `last`, and nothing more is published.
+    pub fn follow(&self, last: Generation, again: Vec<Candidate>) -> Result<(), Refused> {
+        let mut writer = self.writer();
+        let told: Vec<Told> = again.iter().map(Told::of).collect();
+        let brought = writer.brought(&again);
+        let served = self.cell.load();
+        let next = self.put(&served, again, false);
+        let changes = next.as_ref().is_ok_and(|next| next.digests != served.digests);
+        let generation = served.generation.max(last).next();
+        let (next, told, brought, refused) = match next {
+            Ok(next) => (next, told, brought, None),
+            Err(refused) => (Snapshot::clone(&served), Vec::new(), Vec::new(), Some(refused)),
+        };
+        writer.see(&brought);
+        if changes || served.generation <= last {
+            self.publish(&mut writer, Snapshot { generation, ..next }, told, brought);
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if let Some(copies) = &self.copies {
+            copies.write(true);
+            let from: Vec<_> = writer.from.values().cloned().collect();
+            copies.settle(&self.cell.load(), &from);
+        }
+        self.open.send_replace(true);
+        Ok(())
+    }
+
+    /// Where copies are kept, if anywhere.
+    #[must_use]
+    pub fn copies(&self) -> Option<&Arc<Copies>> {
+        self.copies.as_ref()
     }
 
     /// Tells whether anything can be published, for those who would wait until it can.
@@ -263,18 +362,7 @@ impl Reload {
         _ = self.open.subscribe().wait_for(|open| *open).await;
     }
 
-    /// Goes on counting after what the predecessor has served last.
-    pub fn follow(&self, last: Generation) {
-        let mut publisher = self.writer();
-        let served = self.cell.load();
-        if served.generation <= last {
-            let next = Snapshot { generation: last.next(), ..Snapshot::clone(&served) };
-            drop(publisher.publish(next));
-            self.changed.send_replace(last.next());
-        }
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Publisher> {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -285,28 +373,9 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// What the history keeps of a candidate.
-struct Told {
-    datum: Datum,
-    origin: Origin,
-    bytes: u64,
-    digest: String,
-    begun: Timestamp,
-}
-
-impl Told {
-    fn of(candidate: &Candidate) -> Self {
-        let Candidate { datum, origin, bytes, begun, .. } = candidate;
-        let digest = candidate.digest();
-        Self { datum: *datum, origin: origin.clone(), bytes: *bytes, digest, begun: *begun }
-    }
-
-    fn change(self, outcome: ChangeOutcome, generation: Generation, reason: Option<String>) -> Change {
-        let at = clock::now();
-        let Self { datum, origin, bytes, digest, begun } = self;
-        let took_us = at.duration_since(begun).as_micros();
-        let took_ms = f64::from(u32::try_from(took_us.max(0)).unwrap_or(u32::MAX)) / 1e3;
-        Change { at, datum, origin, bytes, digest, took_ms, outcome, generation, reason }
+impl From<NotKept> for Refused {
+    fn from(NotKept { datum, place, reason }: NotKept) -> Self {
+        Self::NotKept { datum, place, reason }
     }
 }
 
@@ -319,7 +388,10 @@ pub fn reason(refused: &Refused) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{seckill::UserId, state::Mechanism};
+    use crate::{
+        seckill::UserId,
+        state::{Mechanism, Origin},
+    };
 
     const ACTIVITIES: &str = r#"{"events":[{"id":1,"name":"e","starts_at":"2020-01-01T00:00:00Z",
         "ends_at":"2030-01-01T00:00:00Z",
@@ -463,9 +535,9 @@ mod tests {
     #[test]
     fn a_successor_goes_on_with_the_count() {
         let reload = started();
-        reload.follow(Generation(41));
+        reload.follow(Generation(41), Vec::new()).unwrap();
         assert_eq!(reload.cell().load().generation, Generation(42));
-        reload.follow(Generation(41));
+        reload.follow(Generation(41), Vec::new()).unwrap();
         assert_eq!(reload.cell().load().generation, Generation(42), "it is ahead already");
     }
 }

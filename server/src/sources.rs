@@ -5,6 +5,7 @@
 //! one task for each kind of data. Deliberately absent: what is served, and any way to publish it.
 
 mod blacklist;
+mod catch_up;
 mod feed;
 mod file;
 mod http;
@@ -18,7 +19,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use self::states::{SourceState, SourceStates, Standing};
+pub use self::{
+    catch_up::catch_up,
+    states::{SourceState, SourceStates, Standing},
+};
 use self::{
     feed::{Eye, Feed},
     file::Stood,
@@ -27,7 +31,7 @@ use self::{
 };
 use crate::{
     config::{Config, Place},
-    reload::{Candidate, Reload},
+    reload::{Candidate, Copies, Reload},
     state::{Cluster, Datum, Mechanism, Origin, Snapshot},
     tasks::Tasks,
 };
@@ -65,9 +69,9 @@ pub struct Sources {
     states: Arc<SourceStates>,
 }
 
-/// Watches and then reads everything that there is when the process starts. A place where nothing is counts as an
-/// empty list, with a warning in the log.
-pub async fn open(config: &Arc<Config>) -> (Sources, Vec<Candidate>) {
+/// Watches and then reads everything that there is when the process starts, or takes the last good copy where that
+/// goes before. A place where nothing is counts as an empty list, with a warning in the log.
+pub async fn open(config: &Arc<Config>, copies: &Arc<Copies>) -> (Sources, Vec<Candidate>) {
     let states = Arc::new(SourceStates::new(&config.reload));
     let events = Arc::new(Events::default());
     let (mut feeds, mut first) = (Vec::new(), Vec::new());
@@ -98,10 +102,11 @@ pub async fn open(config: &Arc<Config>) -> (Sources, Vec<Candidate>) {
             }
             None => look_until_settled(config, datum, Mechanism::Start).await,
         };
-        if found.is_none() {
+        let chosen = choose(copies, datum, found).await;
+        if chosen.is_none() {
             tracing::warn!(%datum, place = %settings.from, "there is nothing");
         }
-        first.extend(found);
+        first.extend(chosen);
     }
     (Sources { feeds, states }, first)
 }
@@ -119,6 +124,13 @@ impl Sources {
             drop(tasks.spawn(feed.run(Arc::clone(reload), stop.clone())));
         }
     }
+}
+
+/// What goes before: what was found, or its copy.
+async fn choose(copies: &Arc<Copies>, datum: Datum, found: Option<Candidate>) -> Option<Candidate> {
+    let copies = Arc::clone(copies);
+    let choosing = tokio::task::spawn_blocking(move || copies.choose(datum, found));
+    choosing.await.expect("to choose must not panic")
 }
 
 /// Everything once more, because somebody asks; he needs his turn for it. A place may be empty only where nothing is
@@ -151,7 +163,7 @@ async fn look_until_settled(config: &Config, datum: Datum, mechanism: Mechanism)
     loop {
         match look(config, datum, &origin).await {
             Look::Absent | Look::Same => return None,
-            Look::Found { candidate, .. } => return Some(*candidate),
+            Look::Found { candidate, version } => return Some(version.of(*candidate)),
             Look::Unsettled { reason, .. } if Instant::now() >= deadline => {
                 return Some(Candidate::unreadable(datum, origin, reason));
             }
@@ -169,6 +181,13 @@ async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
             http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
         }
         Place::Etcd(_) => Look::Absent,
+    }
+}
+
+impl Version {
+    /// What was read when the place had this version.
+    fn of(&self, candidate: Candidate) -> Candidate {
+        Candidate { version: Some(self.0.clone()), ..candidate }
     }
 }
 

@@ -178,6 +178,7 @@ pub(super) fn not_published(
             (StatusCode::PRECONDITION_FAILED, format!("{reason}: {how}"))
         }
         Refused::HandingOver => (StatusCode::SERVICE_UNAVAILABLE, reason),
+        Refused::NotKept { .. } => (StatusCode::INSUFFICIENT_STORAGE, reason),
     };
     let problem = Problem::ours(status, name, title, detail).with_members(members);
     let reply = Reply::from(problem).serving(served.generation);

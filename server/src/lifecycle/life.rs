@@ -20,7 +20,8 @@ use super::{
 use crate::{
     config::{Config, Strategy},
     http::{App, Side},
-    reload::Reload,
+    reload::{self, Reload},
+    sources,
     state::{Digests, Generation},
 };
 
@@ -107,6 +108,7 @@ impl Life {
 
     /// Serves on after a swap that failed; `back` are connections that the successor did not take.
     pub(super) async fn serve_again(&self, back: Vec<Parcel>) -> io::Result<()> {
+        self.reopen_reload().await;
         self.connections.direct(Directive::Serve);
         // Under this directive no connection gives itself away any more.
         let mut parcels = self.parcels.lock().await;
@@ -124,7 +126,6 @@ impl Life {
             tracing::error!(%error, "the pid file cannot be written");
         }
         self.committed.send_replace(false);
-        self.reload.reopen();
         if !self.is_ready() {
             self.phase(Phase::Ready);
         }
@@ -136,6 +137,22 @@ impl Life {
         let reload = Arc::clone(&self.reload);
         let closing = tokio::task::spawn_blocking(move || reload.close());
         closing.await.expect("nothing in it can panic")
+    }
+
+    /// Publishes again after a swap that failed, with what the successor has published meanwhile, if it came to that.
+    async fn reopen_reload(&self) {
+        if *self.reload.openings().borrow() {
+            return;
+        }
+        let ours = self.reload.cell().load().generation;
+        // A successor writes the number down before it serves.
+        let last =
+            self.reload.copies().and_then(|copies| copies.last_generation()).filter(|last| *last > ours);
+        let last = last.unwrap_or(Generation(ours.0.saturating_sub(1)));
+        if let Err(refused) = sources::catch_up(&self.config, &self.reload, last, None).await {
+            tracing::error!(reason = reload::reason(&refused), "what the new process has published is lost");
+            self.reload.reopen();
+        }
     }
 
     /// From now on the successor serves.

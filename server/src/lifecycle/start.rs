@@ -18,10 +18,10 @@ use super::{
 use crate::{
     config::{Config, Strategy},
     effective, http, identity,
-    reload::{self, Reload},
+    reload::{self, Copies, Reload},
     secrets::{self, Secrets},
     sources::{self, Sources},
-    state::{Activities, Generation},
+    state::{Activities, Digests, Generation},
     stores,
     tasks::Tasks,
     telemetry::{self, Metrics},
@@ -97,16 +97,18 @@ struct Prepared {
     store: Arc<stores::Store>,
     sources: Sources,
     predecessor: Option<Channel>,
+    /// What another process has served last, as far as this one knows.
+    last: Generation,
 }
 
 /// Binds or takes over the sockets and loads the state. Blocks now and then; nothing else runs yet.
 async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
     let (phase, watched) = watch::channel(Phase::Starting);
-    let (strategy, process, generation) = match &predecessor {
+    let (strategy, process, theirs) = match &predecessor {
         Some(Predecessor { welcome, .. }) => {
-            (welcome.strategy, welcome.process, Generation(welcome.config_generation + 1))
+            (welcome.strategy, welcome.process, Some(Generation(welcome.config_generation)))
         }
-        None => (config.upgrade.strategy, ProcessGeneration::FIRST, Generation::FIRST),
+        None => (config.upgrade.strategy, ProcessGeneration::FIRST, None),
     };
     let (control_socket, inherited, channel) = match predecessor {
         Some(Predecessor { control, listeners, channel, .. }) => (control, listeners, Some(channel)),
@@ -124,8 +126,12 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     let prepare = Box::new(move |activities: &Activities| {
         stores::put_stock(&store_path, activities).map_err(|error| telemetry::chain(&error))
     });
-    let (sources, first) = sources::open(&config).await;
-    let reload = Reload::start(first, generation, prepare)?;
+    let copies = Arc::new(Copies::open(&config.reload));
+    // Generations go on rising after a restart, too.
+    let last = theirs.max(copies.last_generation());
+    let (sources, first) = sources::open(&config, &copies).await;
+    let generation = last.map_or(Generation::FIRST, Generation::next);
+    let reload = Reload::start_with(first, generation, prepare, Some(copies))?;
     let snapshots = reload.cell();
     let store =
         Arc::new(stores::Store::open(&config.store.path, &snapshots.load().activities, identity.process)?);
@@ -143,24 +149,28 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     });
     app.learn_what_is_left().await;
     let life = Life::new(config, identity, app, reload, control_socket, listeners, phase);
-    Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel })
+    let last = last.unwrap_or(Generation(0));
+    Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel, last })
 }
 
 impl Prepared {
     async fn serve(self, signals: Signals) -> Result<(), Error> {
-        let Self { life, strategy, requests, store, sources, predecessor } = self;
-        // From here on, so that a change while the predecessor still serves is not first seen afterwards.
-        let (sourcing, stop) = (Tasks::default(), CancellationToken::new());
-        sources.run(&sourcing, &life.reload, &stop);
+        let Self { life, strategy, requests, store, sources, predecessor, last } = self;
         let tasks = Tasks::default();
         let following =
             effective::follow(Arc::clone(&life.config), Arc::clone(&life.reload), Arc::clone(&store));
         // It ends with the process.
         drop(tasks.spawn(following));
         let predecessor = match predecessor {
-            Some(channel) => take_over(&life, strategy, channel).await?,
-            None => None,
+            Some(channel) => take_over(&life, strategy, channel, last).await?,
+            None => {
+                go_on(&life, last, None).await?;
+                None
+            }
         };
+        // Not before it is this process's turn: until then the old one publishes, and tells what it has.
+        let (sourcing, stop) = (Tasks::default(), CancellationToken::new());
+        sources.run(&sourcing, &life.reload, &stop);
         life.accept().map_err(Error::Accept)?;
         life.phase(Phase::Ready);
         claim_pid_file(&life, strategy, &tasks);
@@ -186,22 +196,38 @@ impl Prepared {
 }
 
 /// Waits for the word of the process that serves now. Gives the channel back while it has more to hand over.
-async fn take_over(life: &Arc<Life>, strategy: Strategy, channel: Channel) -> Result<Option<Channel>, Error> {
+async fn take_over(
+    life: &Arc<Life>,
+    strategy: Strategy,
+    channel: Channel,
+    last: Generation,
+) -> Result<Option<Channel>, Error> {
     if matches!(strategy, Strategy::Reuseport | Strategy::StopStart) {
-        // This process has listeners of its own and serves as soon as it can.
+        // This process has listeners of its own and serves as soon as it can. The old one has published nothing
+        // since it said what it serves.
+        go_on(life, last, None).await?;
         return Ok(Some(channel));
     }
     channel.send(&Message::Ready, &[], &[]).await?;
     match predecessor::adopt(&channel, &life.connections).await? {
-        Turn::Commit { generation, .. } => {
-            life.reload.follow(generation);
+        Turn::Commit { generation, digests } => {
+            go_on(life, generation, Some(&digests)).await?;
             Ok(Some(channel))
         }
         // It died without a word. Its listeners are here and their queues are waiting.
-        Turn::Gone => Ok(None),
+        Turn::Gone => {
+            let last = life.reload.copies().and_then(|copies| copies.last_generation()).max(Some(last));
+            go_on(life, last.unwrap_or(Generation(0)), None).await?;
+            Ok(None)
+        }
         Turn::Done => Err(Error::Dismissed("it was done before it began".to_owned())),
         Turn::Refused(reason) => Err(Error::Dismissed(reason)),
     }
+}
+
+/// Serves nothing older than what another process has served last, and publishes from now on.
+async fn go_on(life: &Arc<Life>, last: Generation, theirs: Option<&Digests>) -> Result<(), Error> {
+    Ok(sources::catch_up(&life.config, &life.reload, last, theirs).await?)
 }
 
 /// Writes the pid file, before anybody is told that this process serves. Under `reuseport` whom it named

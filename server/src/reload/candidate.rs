@@ -20,6 +20,10 @@ pub struct Candidate {
     pub bytes: u64,
     /// When its first byte was read.
     pub begun: Timestamp,
+    /// The version of the watched place when this was read there, or was seen there last.
+    pub version: Option<String>,
+    /// When the copy on disk was made that this was read from, if it was.
+    pub copied_at: Option<Timestamp>,
     /// Or what is wrong with it.
     pub content: Result<Content, String>,
 }
@@ -47,7 +51,7 @@ impl Candidate {
             Datum::Nodes => Err("nodes are registered, not written".to_owned()),
         };
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        Self { datum, origin, bytes, begun, content }
+        Self { datum, origin, bytes, begun, version: None, copied_at: None, content }
     }
 
     /// Makes one of the text of a delta of the blacklist.
@@ -56,13 +60,15 @@ impl Candidate {
         let begun = clock::now();
         let content = Delta::parse(text).map(Content::BlacklistDelta).map_err(|faults| faults.to_string());
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        Self { datum: Datum::Blacklist, origin, bytes, begun, content }
+        let datum = Datum::Blacklist;
+        Self { datum, origin, bytes, begun, version: None, copied_at: None, content }
     }
 
     /// One that could not even be read.
     #[must_use]
     pub fn unreadable(datum: Datum, origin: Origin, reason: String) -> Self {
-        Self { datum, origin, bytes: 0, begun: clock::now(), content: Err(reason) }
+        let (begun, content) = (clock::now(), Err(reason));
+        Self { datum, origin, bytes: 0, begun, version: None, copied_at: None, content }
     }
 
     /// Equal for equal content; empty when it has faults.

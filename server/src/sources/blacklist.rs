@@ -46,7 +46,8 @@ pub(super) fn load(file: &File, origin: &Origin) -> io::Result<Candidate> {
     if file.read_at(&mut [0], bytes)? > 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(Candidate { datum: Datum::Blacklist, origin: origin.clone(), bytes, begun, content })
+    let (datum, origin) = (Datum::Blacklist, origin.clone());
+    Ok(Candidate { datum, origin, bytes, begun, version: None, copied_at: None, content })
 }
 
 fn read(file: &File, bytes: u64) -> io::Result<Result<Blacklist, BlacklistFaults>> {

@@ -80,9 +80,10 @@ impl Feed {
                     return None;
                 }
                 Some(Look::Found { candidate, version }) => {
+                    let candidate = version.of(*candidate);
                     self.known = Some(version);
                     self.stand();
-                    return Some(*candidate);
+                    return Some(candidate);
                 }
             }
         }
@@ -113,7 +114,7 @@ impl Feed {
             },
             Look::Found { candidate, version } => {
                 self.absent = None;
-                match self.offer(reload, *candidate).await {
+                match self.offer(reload, version.of(*candidate)).await {
                     Offered::Settled(told) => {
                         self.known = Some(version);
                         self.tell(told);

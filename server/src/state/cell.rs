@@ -170,6 +170,7 @@ mod tests {
                 took_ms: 0.0,
                 outcome: ChangeOutcome::Refused,
                 generation: Generation(1),
+                copied_at: None,
                 reason: Some("line 3 is no number".to_owned()),
             });
         }

@@ -26,6 +26,9 @@ pub struct Change {
     pub outcome: ChangeOutcome,
     /// The generation that was served afterwards.
     pub generation: Generation,
+    /// When the copy on disk was made that it was read from, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copied_at: Option<Timestamp>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
