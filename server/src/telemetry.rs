@@ -163,7 +163,7 @@ pub fn set_log_level(level: LogLevel, authority: &str) {
         return;
     }
     match log.filter.reload(lines(level)) {
-        Ok(()) => tracing::info!(target: NOTICE, "the log level is {level} now, as {authority} says"),
+        Ok(()) => tracing::info!(target: NOTICE, "the log level is {level} now, by {authority}"),
         Err(error) => tracing::error!(%error, "the log level cannot be changed"),
     }
 }

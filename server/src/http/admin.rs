@@ -60,6 +60,8 @@ struct SnapshotStatus {
     blacklisted: usize,
     /// The latest changes, oldest first, refused ones among them.
     history: Vec<Change>,
+    /// The last good copies on disk.
+    copies: Vec<CopyStatus>,
 }
 
 /// Since this process was started.
@@ -102,6 +104,7 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
                 events: snapshot.activities.events().len(),
                 blacklisted: snapshot.blacklist.len(),
                 history: app.parts.snapshots.history(),
+                copies: copies(app).await,
             },
             sources: app.parts.sources.list(),
             effective: Effective::of(config, &snapshot.cluster, app.parts.store.pools()),
@@ -116,6 +119,11 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
             faults: crate::faults::words(),
         },
     )
+}
+
+async fn copies(app: &App) -> Vec<CopyStatus> {
+    let Some(copies) = app.parts.reload.copies().cloned() else { return Vec::new() };
+    tokio::task::spawn_blocking(move || copies.status()).await.unwrap_or_default()
 }
 
 /// What the file says now that the process does not do, or what is wrong with the file.

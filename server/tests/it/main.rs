@@ -13,6 +13,7 @@ mod failures;
 #[cfg(debug_assertions)]
 mod faults;
 mod handover;
+mod kept;
 mod life;
 mod reload;
 mod scripted;

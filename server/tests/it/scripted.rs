@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A process that speaks the protocol by hand.
-struct Scripted {
+pub(crate) struct Scripted {
     socket: OwnedFd,
     /// Everything that was handed to it.
     descriptors: Vec<OwnedFd>,
@@ -33,7 +33,7 @@ impl Scripted {
         Self { socket, descriptors: Vec::new() }
     }
 
-    fn say(&self, message: &Value) {
+    pub(crate) fn say(&self, message: &Value) {
         let mut text = message.to_string().into_bytes();
         text.push(0);
         let mut nothing = SendAncillaryBuffer::default();
@@ -56,7 +56,7 @@ impl Scripted {
     }
 
     /// A process that has been welcomed. While the swap before it is being wound up, it is told to wait.
-    fn welcomed(server: &Server) -> Self {
+    pub(crate) fn welcomed(server: &Server) -> Self {
         eventually("a welcome", || {
             let mut scripted = Self::connect(server);
             (scripted.greet(2)["is"] == "welcome").then_some(scripted)
@@ -71,7 +71,7 @@ impl Scripted {
         self.hear()
     }
 
-    fn until(&mut self, word: &str) -> Value {
+    pub(crate) fn until(&mut self, word: &str) -> Value {
         loop {
             let message = self.hear();
             if message["is"] == word || message == Value::Null {
@@ -152,7 +152,7 @@ fn it_dies_after_it_was_told_to_serve() {
 }
 
 /// Answers the two requests that the old process asks on the probe's connection.
-fn answer_probes(successor: &mut Scripted) {
+pub(crate) fn answer_probes(successor: &mut Scripted) {
     use std::io::{Read as _, Write as _};
     let socket = successor.descriptors.pop().expect("the probe must come with its socket");
     let mut socket = std::net::TcpStream::from(socket);

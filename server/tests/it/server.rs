@@ -63,6 +63,16 @@ impl Server {
         drop(command(self.folder.path()).process_group(group).spawn().unwrap());
     }
 
+    /// Starts it again in the same folder, after everything that was started before is dead.
+    pub(crate) fn start_again(&mut self) {
+        _ = kill_process_group(Pid::from_child(&self.first), Signal::KILL);
+        _ = self.first.wait();
+        let gone = || std::net::TcpStream::connect(self.public).is_err().then_some(());
+        eventually("nobody who listens", gone);
+        self.first = command(self.folder.path()).spawn().unwrap();
+        self.until_ready();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -103,15 +113,20 @@ impl Server {
     }
 
     pub(crate) fn send(&self, client: &mut Client, request: &str) {
+        client.send(&self.request(request));
+    }
+
+    /// The text of an admin request.
+    pub(crate) fn request(&self, request: &str) -> String {
         let token = fs::read_to_string(self.path(".admin-token")).unwrap();
         let mut words = request.splitn(3, ' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let body = words.next().unwrap_or_default();
         let (token, length) = (token.trim(), body.len());
-        client.send(&format!(
+        format!(
             "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        ));
+        )
     }
 
     /// Asks for an upgrade and returns the whole answer.
