@@ -24,7 +24,9 @@ use self::{
     copies::{Brought, NotKept},
     writer::{Told, Writer},
 };
-use crate::state::{Activities, ChangeOutcome, Datum, Digests, Generation, Snapshot, SnapshotCell};
+use crate::state::{
+    Activities, ChangeOutcome, Datum, Digests, Generation, Mechanism, Snapshot, SnapshotCell,
+};
 
 /// What needs the activities before anybody sees them: goods must have their stock before they are sold.
 /// Its error is a sentence for whoever asked.
@@ -344,6 +346,12 @@ impl Reload {
         Ok(())
     }
 
+    /// Whether what is served was pushed, so that its place need not have it.
+    #[must_use]
+    pub fn is_pushed(&self, datum: Datum) -> bool {
+        self.writer().from.get(&datum).is_some_and(|from| from.origin.mechanism == Mechanism::Push)
+    }
+
     /// Where copies are kept, if anywhere.
     #[must_use]
     pub fn copies(&self) -> Option<&Arc<Copies>> {
@@ -388,10 +396,7 @@ pub fn reason(refused: &Refused) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        seckill::UserId,
-        state::{Mechanism, Origin},
-    };
+    use crate::{seckill::UserId, state::Origin};
 
     const ACTIVITIES: &str = r#"{"events":[{"id":1,"name":"e","starts_at":"2020-01-01T00:00:00Z",
         "ends_at":"2030-01-01T00:00:00Z",

@@ -32,7 +32,7 @@ use self::{
 use crate::{
     config::{Config, Place},
     reload::{Candidate, Copies, Reload},
-    state::{Cluster, Datum, Mechanism, Origin, Snapshot},
+    state::{Cluster, Datum, Mechanism, Origin},
     tasks::Tasks,
 };
 
@@ -135,9 +135,13 @@ async fn choose(copies: &Arc<Copies>, datum: Datum, found: Option<Candidate>) ->
 
 /// Everything once more, because somebody asks; he needs his turn for it. A place may be empty only where nothing is
 /// served from it.
-pub async fn read_again(config: &Config, served: &Snapshot) -> Vec<Candidate> {
+pub async fn read_again(config: &Config, reload: &Arc<Reload>) -> Vec<Candidate> {
+    let served = reload.cell().load();
+    let writer = Arc::clone(reload);
+    let telling = tokio::task::spawn_blocking(move || Datum::SOURCED.map(|datum| writer.is_pushed(datum)));
+    let pushed = telling.await.expect("to tell must not panic");
     let mut again = Vec::new();
-    for datum in Datum::SOURCED {
+    for (datum, is_pushed) in Datum::SOURCED.into_iter().zip(pushed) {
         let found = look_until_settled(config, datum, Mechanism::Ask).await;
         let is_served = match datum {
             Datum::Blacklist => !served.blacklist.is_empty(),
@@ -145,7 +149,8 @@ pub async fn read_again(config: &Config, served: &Snapshot) -> Vec<Candidate> {
             Datum::Activities => !served.activities.events().is_empty(),
             Datum::Nodes => false,
         };
-        again.extend(found.or_else(|| is_served.then(|| gone(config, datum))));
+        let is_from_there = is_served && !is_pushed;
+        again.extend(found.or_else(|| is_from_there.then(|| gone(config, datum))));
     }
     again
 }

@@ -17,7 +17,7 @@ use crate::{
     config::{self, PendingChange},
     effective::Effective,
     lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
-    reload::Terms,
+    reload::{CopyStatus, Terms},
     sources::{self, SourceState},
     state::{Change, Generation, Snapshot},
 };
@@ -177,7 +177,7 @@ pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
 pub(super) async fn reload(app: &App) -> Reply {
     // Kept until it is published: what a source has found before must not come after.
     let turn = app.parts.sources.turn_of_all().await;
-    let candidates = sources::read_again(&app.parts.config, &app.parts.snapshots.load()).await;
+    let candidates = sources::read_again(&app.parts.config, &app.parts.reload).await;
     let reload = Arc::clone(&app.parts.reload);
     let terms = Terms { again: true, ..Terms::default() };
     let offering = tokio::task::spawn_blocking(move || reload.offer_all(candidates, terms));

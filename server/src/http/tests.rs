@@ -21,7 +21,7 @@ use crate::{
         ConnectionCounts, ControlRequest, PhaseTimes, ProcessGeneration, UpgradeError, UpgradeOutcome,
         UpgradeReport,
     },
-    reload::{Candidate, Reload, Terms},
+    reload::{Candidate, Reload},
     seckill::UserId,
     state::{Datum, Mechanism, Origin},
 };
@@ -97,13 +97,6 @@ impl Fixture {
             metrics: Arc::new(Metrics::new()),
         });
         Self { app, folder, phase, requests }
-    }
-
-    /// Has `document` served as the cluster configuration.
-    fn cluster(&self, document: &str) {
-        let origin = Origin::new(Mechanism::Push, "test");
-        let candidate = Candidate::parse(Datum::Cluster, origin, document.as_bytes());
-        self.app.parts.reload.offer(candidate, Terms::default()).unwrap();
     }
 
     fn token(&self, user: u64) -> String {
@@ -308,17 +301,6 @@ async fn whoever_is_not_known_is_challenged() {
     fixture.ask(Side::Public, request, PHONE).await.is_problem(401, "about:blank");
     let request = Request::post("/orders").header("authorization", fixture.token(1));
     fixture.ask(Side::Public, request, PHONE).await.is_problem(400, "missing-key");
-}
-
-#[tokio::test]
-async fn more_orders_than_a_user_may_ask_for_are_put_off() {
-    let fixture = Fixture::with(|config| config.limits.orders_per_user_per_second = 1);
-    assert_eq!(fixture.buy(1, "a", CABLE).await.status, 201);
-    let answer = fixture.buy(1, "b", CABLE).await;
-    answer.is_problem(429, "rate-limited");
-    assert_eq!(answer.json()["limit"], "rate_limits.orders_per_user_per_second");
-    assert_eq!(answer.header("retry-after"), "1");
-    assert_eq!(fixture.buy(2, "b", CABLE).await.status, 201, "another user");
 }
 
 #[tokio::test]

@@ -1,6 +1,27 @@
 //! What the cluster configuration does to requests.
 
 use super::*;
+use crate::reload::Terms;
+
+impl Fixture {
+    /// Has `document` served as the cluster configuration.
+    fn cluster(&self, document: &str) {
+        let origin = Origin::new(Mechanism::Push, "test");
+        let candidate = Candidate::parse(Datum::Cluster, origin, document.as_bytes());
+        self.app.parts.reload.offer(candidate, Terms::default()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn more_orders_than_a_user_may_ask_for_are_put_off() {
+    let fixture = Fixture::with(|config| config.limits.orders_per_user_per_second = 1);
+    assert_eq!(fixture.buy(1, "a", CABLE).await.status, 201);
+    let answer = fixture.buy(1, "b", CABLE).await;
+    answer.is_problem(429, "rate-limited");
+    assert_eq!(answer.json()["limit"], "rate_limits.orders_per_user_per_second");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(fixture.buy(2, "b", CABLE).await.status, 201, "another user");
+}
 
 #[tokio::test]
 async fn a_limit_per_user_of_the_cluster_goes_before_the_settings_and_holds_at_once() {
