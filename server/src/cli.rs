@@ -4,7 +4,9 @@
 //! faults; 3 the server cannot be reached. Results go to standard output, reasons to standard error.
 
 mod client;
+mod push;
 mod render;
+mod show;
 
 use std::{
     ffi::OsString,
@@ -19,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use http::{Method, StatusCode};
 use jiff::SignedDuration;
 
+use self::client::Question;
 #[cfg(debug_assertions)]
 use crate::faults;
 use crate::{
@@ -68,6 +71,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell which configuration the server that runs serves, and how it changed.
+    Config(show::ConfigArguments),
+    /// Change what the server that runs serves, or what all nodes serve.
+    Push(push::PushArguments),
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +154,12 @@ fn obey(arguments: Arguments, out: &mut dyn Write, errors: &mut dyn Write) -> io
         Some(Command::Status { file, json }) => {
             with_config(&file.config, errors, |config, errors| status(&config, json, out, errors))
         }
+        Some(Command::Config(arguments)) => with_config(&arguments.file.config, errors, |config, errors| {
+            show::show(&config, &arguments, out, errors)
+        }),
+        Some(Command::Push(arguments)) => with_config(&arguments.file.config, errors, |config, errors| {
+            push::push(&config, &arguments, out, errors)
+        }),
     }
 }
 
@@ -228,11 +241,12 @@ fn upgrade(
     // The new process may take the first of these to start, to load, to answer, and to answer again; the
     // server gives up before we do.
     let config::UpgradeSettings { start_timeout, probation, drain, .. } = config.upgrade;
-    let answer =
-        match client::ask(config, Method::POST, "/upgrade", body, start_timeout * 4 + probation + drain) {
-            Ok(answer) => answer,
-            Err(error) => return unreachable(errors, &error),
-        };
+    let work = start_timeout * 4 + probation + drain;
+    let question = Question::new(Method::POST, "/upgrade", "application/json", body.into(), work);
+    let answer = match client::ask(config, &question) {
+        Ok(answer) => answer,
+        Err(error) => return unreachable(errors, &error),
+    };
     match (json, serde_json::from_slice::<UpgradeReport>(&answer.body)) {
         (true, _) => writeln!(out, "{}", answer.text())?,
         (false, Ok(report)) => write!(out, "{}", render::upgrade(&report))?,
@@ -242,7 +256,7 @@ fn upgrade(
 }
 
 fn status(config: &Config, json: bool, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<Ending> {
-    let answer = match client::ask(config, Method::GET, "/status", String::new(), std::time::Duration::ZERO) {
+    let answer = match client::ask(config, &Question::get("/status")) {
         Ok(answer) => answer,
         Err(error) => return unreachable(errors, &error),
     };
@@ -311,5 +325,16 @@ mod tests {
         assert!(parse("seckill token -c f --user 1 --users 1-5").is_err(), "for whom");
         assert!(parse("seckill upgrade -c f").is_err(), "to what");
         assert!(parse("seckill --version").is_ok());
+        assert!(parse("seckill config -c f").is_ok());
+        assert!(parse("seckill config history -c f --json").is_ok());
+        assert!(parse("seckill config nodes -c f").is_err(), "they are part of the rest");
+        assert!(parse("seckill push blacklist - -c f --delta --dry-run --if-match 7").is_ok());
+        assert!(parse("seckill push nodes f -c f").is_err(), "they register themselves");
+        assert!(parse("seckill push cluster -c f").is_err(), "what");
+        assert!(
+            parse("seckill push cluster d -c f --all-nodes --if-match 7").is_err(),
+            "each counts its own"
+        );
+        assert!(parse("seckill push cluster d -c f --all-nodes --if-digest 7f").is_ok());
     }
 }

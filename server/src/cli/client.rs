@@ -12,7 +12,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     config::Config,
@@ -21,6 +24,9 @@ use crate::{
 
 /// How long a server on this machine may take for anything but its real work.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions while a new process takes over.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the server said.
 #[derive(Debug)]
@@ -46,33 +52,70 @@ pub(super) enum Error {
     Silent(Duration),
 }
 
-/// Asks the server of `config`. `work` is how long it may work on the answer.
+/// What the server is asked.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) path: String,
+    pub(super) content_type: &'static str,
+    pub(super) if_match: Option<String>,
+    pub(super) body: Bytes,
+    /// How long the server may work on the answer.
+    pub(super) work: Duration,
+    /// Whether it is asked again while it says that a new process takes over.
+    pub(super) insists: bool,
+}
+
+impl Question {
+    /// About what takes no time to answer.
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path, "application/json", Bytes::new(), Duration::ZERO)
+    }
+
+    pub(super) fn new(
+        method: Method,
+        path: impl Into<String>,
+        content_type: &'static str,
+        body: Bytes,
+        work: Duration,
+    ) -> Self {
+        Self { method, path: path.into(), content_type, if_match: None, body, work, insists: false }
+    }
+}
+
+/// Asks the server of `config`.
 ///
 /// # Errors
 /// See [`Error`].
-pub(super) fn ask(
-    config: &Config,
-    method: Method,
-    path: &str,
-    body: String,
-    work: Duration,
-) -> Result<Answer, Error> {
+pub(super) fn ask(config: &Config, question: &Question) -> Result<Answer, Error> {
     let token = AdminToken::read(&config.admin.token_file).map_err(Error::Secret)?;
     let address = reachable(config.admin.bind);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
+    let mut request = Request::builder()
+        .method(question.method.clone())
+        .uri(&question.path)
         .header(header::HOST, address.to_string())
         .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .expect("a request of checked parts must be valid");
+        .header(header::CONTENT_TYPE, question.content_type);
+    if let Some(tag) = &question.if_match {
+        request = request.header(header::IF_MATCH, tag);
+    }
+    let request =
+        request.body(Full::new(question.body.clone())).expect("a request of checked parts must be valid");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Connect { address, source })?;
-    let patience = PATIENCE + work;
+    let patience = PATIENCE + question.work;
     runtime.block_on(async {
-        let answer = timeout(patience, exchange(address, request)).await;
-        answer.unwrap_or(Err(Error::Silent(patience)))
+        let deadline = Instant::now() + patience;
+        loop {
+            let answer = timeout_at(deadline, exchange(address, request.clone())).await;
+            let answer = answer.unwrap_or(Err(Error::Silent(patience)))?;
+            let is_moving = question.insists && answer.status == StatusCode::SERVICE_UNAVAILABLE;
+            if !is_moving || Instant::now() + HANDOVER_PAUSE >= deadline {
+                return Ok(answer);
+            }
+            sleep(HANDOVER_PAUSE).await;
+        }
     })
 }
 
@@ -108,15 +151,14 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Status, title and detail of a problem in one line.
+    /// Status, title and detail of a problem; of many faults each after the first has a line of its own.
     pub(super) fn problem(&self) -> String {
         let json = self.json();
-        match (json["title"].as_str(), json["detail"].as_str()) {
-            (Some(title), Some(detail)) => {
-                format!("the server says {} {title}: {detail}", self.status.as_u16())
-            }
-            _ => format!("the server says {} and what it adds is not understood", self.status),
-        }
+        let (Some(title), Some(detail)) = (json["title"].as_str(), json["detail"].as_str()) else {
+            return format!("the server says {} and what it adds is not understood", self.status);
+        };
+        let told = format!("the server says {} {title}: {detail}", self.status.as_u16());
+        told.replace('\n', "\n  ")
     }
 }
 

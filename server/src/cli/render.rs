@@ -1,13 +1,25 @@
 //! The server's answers for human eyes: a few lines of at most 80 columns.
 
+mod changes;
+mod config;
+mod push;
+
 use std::fmt::{self, Write as _};
 
 use serde_json::Value;
 
+pub(super) use self::{
+    changes::history,
+    config::config,
+    push::{published, pushed},
+};
 use crate::lifecycle::{PhaseTimes, ProcessIdentity, UpgradeOutcome, UpgradeReport};
 
 /// Columns of a terminal that nobody has widened.
 const COLUMNS: usize = 80;
+
+/// Changes that are told with the status; `seckill config history` tells more.
+const CHANGES_MAX: usize = 5;
 
 /// What became of an upgrade.
 pub(super) fn upgrade(report: &UpgradeReport) -> String {
@@ -102,7 +114,9 @@ fn write_status(text: &mut String, body: &Value) -> fmt::Result {
             writeln!(text, "    {line}")?;
         }
     }
-    Ok(())
+    let history = snapshot["history"].as_array().map_or(&[][..], Vec::as_slice);
+    let latest = &history[history.len().saturating_sub(CHANGES_MAX)..];
+    changes::write(text, latest, "  changes   ")
 }
 
 fn identity(process: &ProcessIdentity) -> String {
@@ -242,7 +256,14 @@ mod tests {
             "config": {"file": "./seckill.toml", "strategy": "handoff-live", "faults": [], "pending": [
                 {"key": "api.bind", "loaded": "127.0.0.1:8080", "file": "127.0.0.1:9090", "needs": "upgrade"},
                 {"key": "global.pid", "loaded": "./.pid", "file": "./run/pid", "needs": "restart"}]},
-            "snapshot": {"generation": 5, "events": 3, "blacklisted": 1},
+            "snapshot": {"generation": 5, "events": 3, "blacklisted": 1, "history": [
+                {"at": "2026-11-23T02:35:12.25Z", "datum": "blacklist", "mechanism": "push",
+                 "place": "127.0.0.1", "bytes": 110_123_456, "digest": "9f86d081884c7d65", "took_ms": 312.04,
+                 "outcome": "published", "generation": 5},
+                {"at": "2026-11-23T02:36:00Z", "datum": "cluster", "mechanism": "file",
+                 "place": "./cluster.json", "bytes": 3, "digest": "", "took_ms": 0.2,
+                 "outcome": "refused", "generation": 5,
+                 "reason": "failed to use the cluster from ./cluster.json: pools.mysql: 0 is not from 1 to 10000\npools.redis: 0 is not from 1 to 10000"}]},
             "store": {"orders_placed": 9, "orders_replayed": 1, "orders_refused": 2, "orders_unavailable": 0},
         });
         check(
@@ -256,6 +277,13 @@ mod tests {
                 "    api.bind is 127.0.0.1:8080, the file says 127.0.0.1:9090: needs an upgrade",
                 "    or a restart",
                 "    global.pid is ./.pid, the file says ./run/pid: needs a restart",
+                "  changes   when (UTC)           what        by     size      digest    as",
+                "            2026-11-23 02:35:12  blacklist   push   110.1 MB  9f86d081  5",
+                "              from 127.0.0.1, in 312.0 ms",
+                "            2026-11-23 02:36:00  cluster     file   3 B       -         refused",
+                "              failed to use the cluster from ./cluster.json: pools.mysql: 0 is",
+                "              not from 1 to 10000",
+                "              pools.redis: 0 is not from 1 to 10000",
             ],
         );
     }

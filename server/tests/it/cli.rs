@@ -15,7 +15,7 @@ fn seckill(folder: &Path, arguments: &str) -> Output {
 }
 
 /// Exit code, standard output and standard error.
-fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
+pub(crate) fn run(folder: &Path, arguments: &str) -> (i32, String, String) {
     let output = seckill(folder, arguments);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -46,6 +46,8 @@ fn every_command_tells_all_faults_of_its_file_and_ends_with_2() {
         "serve -c s.toml",
         "token -c s.toml --user 1",
         "status -c s.toml",
+        "config -c s.toml",
+        "push cluster x -c s.toml",
         "upgrade -c s.toml --binary x",
     ] {
         assert_eq!(run(folder.path(), command), (2, String::new(), faults.to_owned()), "{command}");
@@ -78,8 +80,13 @@ fn a_server_that_is_not_there_is_told_from_one_that_refuses() {
     assert_eq!(code, 1, "{error}");
     assert!(error.contains("run this in the server's working directory"), "{error}");
     fs::write(folder.path().join(".admin-token"), "a token of enough characters\n").unwrap();
-    for command in ["status -c s.toml", "upgrade -c s.toml --binary x", "upgrade -c s.toml --binary x --json"]
-    {
+    for command in [
+        "status -c s.toml",
+        "config history -c s.toml",
+        "push cluster s.toml -c s.toml",
+        "upgrade -c s.toml --binary x",
+        "upgrade -c s.toml --binary x --json",
+    ] {
         let (code, out, error) = run(folder.path(), command);
         assert_eq!((code, out.as_str()), (3, ""), "{command}");
         assert!(error.contains("failed to reach the server at 127.0.0.1:2; is it running?"), "{error}");
@@ -89,7 +96,15 @@ fn a_server_that_is_not_there_is_told_from_one_that_refuses() {
 #[test]
 fn wrong_arguments_end_with_2_and_help_with_0() {
     let folder = folder_with(LEAST);
-    for wrong in ["serve", "fly", "token -c s.toml", "token -c s.toml --users 5-1", "upgrade -c s.toml"] {
+    for wrong in [
+        "serve",
+        "fly",
+        "push cluster x -c s.toml --if-digest ?",
+        "push cluster s.toml --delta -c s.toml",
+        "token -c s.toml",
+        "token -c s.toml --users 5-1",
+        "upgrade -c s.toml",
+    ] {
         assert_eq!(run(folder.path(), wrong).0, 2, "{wrong}");
     }
     let (code, out, _) = run(folder.path(), "--version");

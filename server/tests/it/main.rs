@@ -15,6 +15,7 @@ mod faults;
 mod handover;
 mod kept;
 mod life;
+mod push;
 mod reload;
 mod scripted;
 mod server;
