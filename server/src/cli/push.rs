@@ -35,10 +35,10 @@ pub(super) struct PushArguments {
     /// Only if generation G is served.
     #[arg(long, value_name = "G")]
     if_match: Option<u64>,
-    /// Only if what is served of this kind has digest D, as `config --json` tells it.
+    /// Only if what is served of this kind has digest D.
     #[arg(long, value_name = "D", value_parser = parse_digest)]
     if_digest: Option<String>,
-    /// On all nodes that the server knows; each counts its own generations, so use --if-digest.
+    /// On all nodes. Each counts generations of its own, so that --if-digest must do.
     #[arg(long, conflicts_with = "if_match")]
     all_nodes: bool,
     /// Print the server's answer as it is.

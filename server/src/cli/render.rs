@@ -116,7 +116,7 @@ fn write_status(text: &mut String, body: &Value) -> fmt::Result {
     }
     let history = snapshot["history"].as_array().map_or(&[][..], Vec::as_slice);
     let latest = &history[history.len().saturating_sub(CHANGES_MAX)..];
-    changes::write(text, latest, "  changes   ")
+    changes::write(text, latest, "changes", 4)
 }
 
 fn identity(process: &ProcessIdentity) -> String {
@@ -277,13 +277,14 @@ mod tests {
                 "    api.bind is 127.0.0.1:8080, the file says 127.0.0.1:9090: needs an upgrade",
                 "    or a restart",
                 "    global.pid is ./.pid, the file says ./run/pid: needs a restart",
-                "  changes   when (UTC)           what        by     size      digest    as",
-                "            2026-11-23 02:35:12  blacklist   push   110.1 MB  9f86d081  5",
-                "              from 127.0.0.1, in 312.0 ms",
-                "            2026-11-23 02:36:00  cluster     file   3 B       -         refused",
-                "              failed to use the cluster from ./cluster.json: pools.mysql: 0 is",
-                "              not from 1 to 10000",
-                "              pools.redis: 0 is not from 1 to 10000",
+                "  changes",
+                "    when (UTC)           what        by     size     digest   outcome",
+                "    2026-11-23 02:35:12  blacklist   push   110.1 MB 9f86d081 generation 5",
+                "      from 127.0.0.1, in 312.0 ms",
+                "    2026-11-23 02:36:00  cluster     file   3 B      -        refused",
+                "      failed to use the cluster from ./cluster.json: pools.mysql: 0 is not from 1 to",
+                "      10000",
+                "      pools.redis: 0 is not from 1 to 10000",
             ],
         );
     }

@@ -10,7 +10,7 @@ use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
-    /// The latest changes, or the document of one kind, to be edited and pushed; without it a summary.
+    /// More than the summary; the documents can be edited and pushed.
     #[arg(value_enum)]
     what: Option<What>,
     #[command(flatten)]

@@ -168,14 +168,20 @@ pub(super) fn not_published(
             (StatusCode::UNPROCESSABLE_ENTITY, reason)
         }
         Refused::Unprepared { .. } => (StatusCode::UNPROCESSABLE_ENTITY, reason),
-        Refused::Overtaken { served, .. } => {
-            let how = format!("make the change again in what GET /config tells, with if-match: \"{served}\"");
-            (StatusCode::PRECONDITION_FAILED, format!("{reason}: {how}"))
+        Refused::Overtaken { expected, served } => {
+            let detail = format!(
+                "failed to replace generation {expected}: {served} is served; read it, make the change again, \
+                 and send it with if-match: \"{served}\""
+            );
+            (StatusCode::PRECONDITION_FAILED, detail)
         }
-        Refused::Replaced { datum, served, .. } => {
+        Refused::Replaced { datum, expected, served } => {
             members.insert("digest".to_owned(), json!(served));
-            let how = format!("make the change again in the {datum} that is served, with its digest");
-            (StatusCode::PRECONDITION_FAILED, format!("{reason}: {how}"))
+            let detail = format!(
+                "failed to replace the {datum} of digest {expected:?}: that of digest {served:?} is served; read \
+                 it, make the change again, and send it with expected-digest={served}"
+            );
+            (StatusCode::PRECONDITION_FAILED, detail)
         }
         Refused::HandingOver => (StatusCode::SERVICE_UNAVAILABLE, reason),
         Refused::NotKept { .. } => (StatusCode::INSUFFICIENT_STORAGE, reason),

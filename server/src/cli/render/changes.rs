@@ -13,30 +13,37 @@ pub(super) const DIGEST_CHARS: usize = 8;
 pub(in crate::cli) fn history(body: &Value) -> String {
     let changes = body.as_array().map_or(&[][..], Vec::as_slice);
     let mut text = String::new();
-    write(&mut text, changes, "").expect("writing into a string must succeed");
+    write(&mut text, changes, "", 0).expect("writing into a string must succeed");
     if text.is_empty() { "nothing has changed since the start\n".to_owned() } else { text }
 }
 
-/// The changes as a table, with `label` before its head and its width before the rest.
-pub(super) fn write(text: &mut String, changes: &[Value], label: &str) -> fmt::Result {
+/// The changes as a table, its head after `label`, its lines after as many blanks as `indent` says.
+pub(super) fn write(text: &mut String, changes: &[Value], label: &str, indent: usize) -> fmt::Result {
     if changes.is_empty() {
         return Ok(());
     }
-    let indent = " ".repeat(label.len());
-    writeln!(text, "{label}{:<21}{:<12}{:<7}{:<10}{:<10}as", "when (UTC)", "what", "by", "size", "digest")?;
+    if !label.is_empty() {
+        writeln!(text, "  {label}")?;
+    }
+    let indent = " ".repeat(indent);
+    let head = ["when (UTC)", "what", "by", "size", "digest", "outcome"];
+    write_row(text, &indent, head.map(str::to_owned))?;
     for change in changes {
         let is_published = change["outcome"] == "published";
-        let outcome =
-            if is_published { change["generation"].to_string() } else { word(&change["outcome"]).to_owned() };
-        writeln!(
-            text,
-            "{indent}{:<21}{:<12}{:<7}{:<10}{:<10}{outcome}",
+        let outcome = if is_published {
+            format!("generation {}", change["generation"])
+        } else {
+            word(&change["outcome"]).to_owned()
+        };
+        let row = [
             time(word(&change["at"])),
-            word(&change["datum"]),
-            word(&change["mechanism"]),
+            word(&change["datum"]).to_owned(),
+            word(&change["mechanism"]).to_owned(),
             size(change["bytes"].as_u64().unwrap_or(0)),
             digest(&change["digest"]),
-        )?;
+            outcome,
+        ];
+        write_row(text, &indent, row)?;
         let more = match change["reason"].as_str() {
             Some(reason) => reason.to_owned(),
             None => {
@@ -49,6 +56,11 @@ pub(super) fn write(text: &mut String, changes: &[Value], label: &str) -> fmt::R
         }
     }
     Ok(())
+}
+
+fn write_row(text: &mut String, indent: &str, row: [String; 6]) -> fmt::Result {
+    let [when, what, by, size, digest, outcome] = row;
+    writeln!(text, "{indent}{when:<21}{what:<12}{by:<7}{size:<9}{digest:<9}{outcome}")
 }
 
 /// To the second, without the zone, which the head of the table tells.

@@ -50,9 +50,10 @@ async fn only_what_was_meant_is_replaced() {
     refused.is_problem(412, "push-refused");
     assert_eq!((&refused.json()["generation"], refused.header("x-config-generation")), (&json!(6), "6"));
     let detail = refused.json()["detail"].as_str().unwrap().to_owned();
-    assert!(
-        detail.ends_with("make the change again in what GET /config tells, with if-match: \"6\""),
-        "{detail}"
+    assert_eq!(
+        detail,
+        "failed to replace generation 5: 6 is served; read it, make the change again, and send it with \
+         if-match: \"6\""
     );
     check(("if-match", "W/\"6\""), "2", 412).await;
     check(("if-match", "\"abc\""), "2", 412).await;

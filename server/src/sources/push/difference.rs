@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     reload::Content,
@@ -66,10 +66,12 @@ fn events(from: &[Event], to: &[Event]) -> Difference {
     Difference::Events { added: only(&after, &before), removed: only(&before, &after), changed }
 }
 
-/// Walks both values side by side and notes where they part.
+/// Walks both values side by side and notes where they part. What is on one side only is told value by value.
 fn collect(place: String, from: Value, to: Value, changed: &mut Vec<Changed>) {
     match (from, to) {
-        (Value::Object(mut from), Value::Object(to)) => {
+        (from, to) if from == to => {}
+        (from @ (Value::Object(_) | Value::Null), to @ (Value::Object(_) | Value::Null)) => {
+            let (mut from, to) = (members(from), members(to));
             let below = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
             for (key, value) in to {
                 collect(below(&key), from.remove(&key).unwrap_or_default(), value, changed);
@@ -78,8 +80,22 @@ fn collect(place: String, from: Value, to: Value, changed: &mut Vec<Changed>) {
                 collect(below(&key), value, Value::Null, changed);
             }
         }
-        (from, to) if from == to => {}
+        (Value::Array(from), Value::Array(to)) => {
+            let longer = from.len().max(to.len());
+            let (mut from, mut to) = (from.into_iter(), to.into_iter());
+            for index in 0..longer {
+                let (from, to) = (from.next().unwrap_or_default(), to.next().unwrap_or_default());
+                collect(format!("{place}[{index}]"), from, to, changed);
+            }
+        }
         (from, to) => changed.push(Changed { place, from, to }),
+    }
+}
+
+fn members(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
     }
 }
 
@@ -106,6 +122,25 @@ mod tests {
             r#"{"rate_limits":{"per_second":{"orders":6}}}"#,
             r#"[{"place":"rate_limits.per_second.orders","from":5,"to":6},{"place":"log_level","from":"info","to":null}]"#,
         );
+    }
+
+    #[test]
+    fn what_is_on_one_side_only_is_told_value_by_value() {
+        let check = |from: &str, to: &str, expected: &[&str]| {
+            let read = |text: &str| serde_json::from_str(text).unwrap();
+            let mut changed = Vec::new();
+            collect(String::new(), read(from), read(to), &mut changed);
+            let told = changed.iter().map(|value| format!("{}: {} -> {}", value.place, value.from, value.to));
+            assert_eq!(told.collect::<Vec<_>>(), expected);
+        };
+        check(r#"{"nodes":[]}"#, r#"{"nodes":[{"name":"a"}]}"#, &[r#"nodes[0].name: null -> "a""#]);
+        check(
+            r#"{"nodes":[{"name":"a"},{"name":"b"}]}"#,
+            r#"{"nodes":[{"name":"b"}]}"#,
+            &[r#"nodes[0].name: "a" -> "b""#, r#"nodes[1].name: "b" -> null"#],
+        );
+        check(r#"{"a":[1]}"#, r#"{"a":5}"#, &["a: [1] -> 5"]);
+        check("{}", "{}", &[]);
     }
 
     #[test]
