@@ -14,10 +14,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::{
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 
-use crate::{secrets::AdminToken, state::Node, tasks::Tasks};
+use crate::{secrets::AdminToken, state::Node, tasks::Tasks, telemetry::chain};
 
 /// How long one node may take for all of it. A node that is being upgraded may need some of it.
 const NODE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -77,7 +77,7 @@ pub async fn to_all(nodes: &[Node], letter: Letter) -> Vec<NodeAnswer> {
         .iter()
         .map(|node| {
             let (address, letter) = (node.admin.clone(), letter.clone());
-            tasks.spawn(async move { told(timeout(NODE_TIMEOUT, ask(&address, &letter)).await) })
+            tasks.spawn(async move { told(ask(&address, &letter).await) })
         })
         .collect();
     let mut answers = Vec::new();
@@ -91,7 +91,7 @@ pub async fn to_all(nodes: &[Node], letter: Letter) -> Vec<NodeAnswer> {
 
 type Asked = Result<(StatusCode, Bytes), Error>;
 
-fn told(asked: Result<Asked, tokio::time::error::Elapsed>) -> NodeAnswer {
+fn told(asked: Asked) -> NodeAnswer {
     let mut answer = NodeAnswer {
         node: String::new(),
         address: String::new(),
@@ -100,7 +100,7 @@ fn told(asked: Result<Asked, tokio::time::error::Elapsed>) -> NodeAnswer {
         digest: None,
         error: None,
     };
-    match asked.unwrap_or(Err(Error::Late(NODE_TIMEOUT))) {
+    match asked {
         Ok((status, body)) => {
             let json: Value = serde_json::from_slice(&body).unwrap_or_default();
             answer.status = Some(status.as_u16());
@@ -111,16 +111,18 @@ fn told(asked: Result<Asked, tokio::time::error::Elapsed>) -> NodeAnswer {
                 answer.error = Some(detail.to_owned());
             }
         }
-        Err(error) => answer.error = Some(format!("failed to {}", crate::telemetry::chain(&error))),
+        Err(error) => answer.error = Some(format!("failed to {}", chain(&error))),
     }
     answer
 }
 
-/// Asks until the answer is another than "ask my successor".
+/// Asks until the answer is another than "ask my successor", or the time is over.
 async fn ask(address: &str, letter: &Letter) -> Asked {
+    let deadline = Instant::now() + NODE_TIMEOUT;
     loop {
-        let (status, body) = ask_once(address, letter).await?;
-        if status != StatusCode::SERVICE_UNAVAILABLE {
+        let asked = timeout_at(deadline, ask_once(address, letter)).await;
+        let (status, body) = asked.unwrap_or(Err(Error::Late(NODE_TIMEOUT)))?;
+        if status != StatusCode::SERVICE_UNAVAILABLE || Instant::now() + HANDOVER_PAUSE >= deadline {
             return Ok((status, body));
         }
         sleep(HANDOVER_PAUSE).await;

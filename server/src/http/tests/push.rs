@@ -73,6 +73,30 @@ async fn only_what_was_meant_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let fixture = Fixture::new();
+    let check = async |side, request: Builder, limit: usize, status: u16| {
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        assert_eq!(fixture.app.body_bytes_max(side, &head), limit, "{head:?}");
+        let answer = Answer::read(fixture.app.too_large(side, &head)).await;
+        answer.is_problem(status, "about:blank");
+    };
+    let short = 16 * 1024;
+    check(Side::Public, Request::post("/orders"), short, 413).await;
+    // A long body is for who shows the token, and for the routes that take one.
+    let with_token = |request: Builder| request.header("authorization", fixture.admin());
+    check(Side::Admin, Request::put("/config/blacklist"), short, 401).await;
+    check(Side::Admin, with_token(Request::put("/config/blacklist")), 16 << 20, 413).await;
+    check(Side::Admin, with_token(Request::post("/config/publish/cluster")), 16 << 20, 413).await;
+    for request in
+        [Request::post("/upgrade"), Request::get("/config/cluster"), Request::post("/config/cluster")]
+    {
+        check(Side::Admin, with_token(request), short, 413).await;
+    }
+    check(Side::Public, with_token(Request::put("/config/blacklist")), short, 413).await;
+}
+
+#[tokio::test]
 async fn what_is_not_understood_is_refused() {
     let fixture = Fixture::new();
     for (path, field, status) in [
