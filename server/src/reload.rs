@@ -166,6 +166,7 @@ impl Reload {
     ///
     /// # Errors
     /// As [`Reload::offer`].
+    #[expect(clippy::needless_pass_by_value, reason = "terms are made for one offer")]
     pub fn offer_all(&self, candidates: Vec<Candidate>, terms: Terms) -> Result<Published, Refused> {
         self.settle(candidates, &terms).map(|(published, _)| published)
     }

@@ -104,7 +104,7 @@ impl Asked {
             let (key, value) = pair.split_once('=').map_or((pair, None), |(key, value)| (key, Some(value)));
             match key {
                 "delta" if datum == Datum::Blacklist => {
-                    once("delta", &mut asked.delta, switch("delta", value)?)?
+                    once("delta", &mut asked.delta, switch("delta", value)?)?;
                 }
                 "dry-run" => once("dry-run", &mut asked.dry_run, switch("dry-run", value)?)?,
                 "expected-digest" => {

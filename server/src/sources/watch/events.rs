@@ -112,7 +112,7 @@ impl Events {
                     }
                     // What happens to a folder further up is then noticed a little later.
                     _ if Some(folder) != last => {
-                        tracing::debug!(folder = %folder.display(), %error, "not watched")
+                        tracing::debug!(folder = %folder.display(), %error, "not watched");
                     }
                     _ => {
                         let reason = error.to_string();
