@@ -282,8 +282,8 @@ mod tests {
                 "    2026-11-23 02:35:12  blacklist   push   110.1 MB 9f86d081 generation 5",
                 "      from 127.0.0.1, in 312.0 ms",
                 "    2026-11-23 02:36:00  cluster     file   3 B      -        refused",
-                "      failed to use the cluster from ./cluster.json: pools.mysql: 0 is not from 1 to",
-                "      10000",
+                "      failed to use the cluster from ./cluster.json: pools.mysql: 0 is not from",
+                "      1 to 10000",
                 "      pools.redis: 0 is not from 1 to 10000",
             ],
         );
