@@ -181,7 +181,7 @@ async fn look_until_settled(config: &Config, datum: Datum, mechanism: Mechanism)
 async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
     let origin = origin.clone();
     match &config.reload.feed(datum).from {
-        Place::File(path) => file::look(path.clone(), datum, origin, None, Stood::AWhile).await,
+        Place::File(path) => file::look(path.clone(), datum, origin, None, Stood::ASKED).await,
         Place::Http(url) => {
             http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
         }

@@ -22,20 +22,44 @@ use crate::{
 
 /// For how long a file must not have been written to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stood {
-    /// It may be written at this moment. Somebody else knows that it is whole.
-    NotAtAll,
-    /// Until the kernel's next tick: from then on another write shows in its version.
-    OneTick,
-    /// Nobody tells when a writer is done; whoever pauses for longer than this in the middle of a file is read.
-    AWhile,
-    /// The same, at the start of the process, when nothing hurries.
-    ALongWhile,
+pub(super) struct Stood {
+    any: Duration,
+    /// If nothing is in it: to open a file for writing cuts it off, and what comes into it may take its time.
+    empty: Duration,
 }
 
+impl Stood {
+    /// It may be written at this moment. Somebody else knows that it is whole.
+    pub(super) const NOT_AT_ALL: Self = Self { any: Duration::ZERO, empty: EMPTY_AND_CLOSED };
+    /// Until the kernel's next tick: from then on another write shows in its version.
+    pub(super) const ONE_TICK: Self = Self { any: ONE_TICK, empty: EMPTY_AND_CLOSED };
+    /// Whoever asks for a look says that the writer is done.
+    pub(super) const ASKED: Self = Self::both(A_WHILE);
+    /// The same at the start of the process, when nothing hurries.
+    pub(super) const AT_THE_START: Self = Self::both(Duration::from_millis(50));
+    /// Nobody tells when a writer is done; whoever pauses for longer than this in the middle of a file is read.
+    pub(super) const BY_ITSELF: Self = Self { any: A_WHILE, empty: EMPTY };
+    /// The same of a file that is another one each time, and so was whole before it came there.
+    pub(super) const REPLACED: Self = Self { any: Duration::ZERO, empty: EMPTY };
+
+    const fn both(stood: Duration) -> Self {
+        Self { any: stood, empty: stood }
+    }
+
+    /// Somebody has opened the file and has not closed it, or has only read it.
+    pub(super) fn opened(self) -> Self {
+        Self { empty: EMPTY_AND_OPENED, ..self }
+    }
+}
+
+/// Less than any tick.
+const ONE_TICK: Duration = Duration::from_nanos(1);
 /// A writer that writes one piece after the other is back sooner.
 const A_WHILE: Duration = Duration::from_millis(8);
-const A_LONG_WHILE: Duration = Duration::from_millis(50);
+/// The kernel first cuts a file off and tells of it when that is done, for which it may have to wait for the disk.
+const EMPTY_AND_CLOSED: Duration = Duration::from_millis(12);
+const EMPTY: Duration = Duration::from_secs(1);
+const EMPTY_AND_OPENED: Duration = Duration::from_secs(30);
 
 /// A time that is further ahead is not that of a write of just now.
 const AHEAD_MAX: Duration = Duration::from_secs(1);
@@ -78,7 +102,7 @@ fn try_read(
     if known == Some(&version(&before)) {
         return Ok(Look::Same);
     }
-    let young = is_young(&before, Stood::OneTick);
+    let young = is_young(&before, Stood::ONE_TICK);
     if is_young(&before, stood) {
         let which = Some(Version(identity(&before)));
         return Ok(Look::Unsettled { reason: "it was written just now".to_owned(), which });
@@ -132,14 +156,14 @@ fn identity(metadata: &Metadata) -> String {
 
 /// Whether it was written less than `stood` ago.
 fn is_young(metadata: &Metadata, stood: Stood) -> bool {
+    let stood = if metadata.size() == 0 { stood.empty } else { stood.any };
     let modified_ns = u32::try_from(metadata.mtime_nsec()).unwrap_or(0);
     let modified = Duration::new(u64::try_from(metadata.mtime()).unwrap_or(0), modified_ns);
-    match (stood, clock::tick().checked_sub(modified)) {
-        (Stood::NotAtAll, _) => false,
+    let now = clock::tick();
+    match now.checked_sub(modified) {
+        _ if stood.is_zero() => false,
+        Some(age) => age < stood,
         // Newer kernels give times between two ticks to a file that somebody looks at.
-        (_, None) => modified.saturating_sub(clock::tick()) < AHEAD_MAX,
-        (Stood::OneTick, Some(age)) => age.is_zero(),
-        (Stood::AWhile, Some(age)) => age < A_WHILE,
-        (Stood::ALongWhile, Some(age)) => age < A_LONG_WHILE,
+        None => modified.saturating_sub(now) < AHEAD_MAX,
     }
 }

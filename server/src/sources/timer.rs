@@ -70,14 +70,15 @@ impl Timer {
         let look = match &mut self.at {
             At::File(path) => {
                 let look =
-                    file::look(path.clone(), self.datum, origin.clone(), known.cloned(), Stood::AWhile).await;
+                    file::look(path.clone(), self.datum, origin.clone(), known.cloned(), Stood::BY_ITSELF)
+                        .await;
                 match look {
                     // Whoever puts a new file there each time is done with each of them.
                     Look::Unsettled { which: Some(which), .. }
                         if self.young.as_ref().is_some_and(|young| *young != which) =>
                     {
                         let known = known.cloned();
-                        file::look(path.clone(), self.datum, origin, known, Stood::NotAtAll).await
+                        file::look(path.clone(), self.datum, origin, known, Stood::REPLACED).await
                     }
                     look => look,
                 }

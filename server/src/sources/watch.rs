@@ -15,6 +15,7 @@ mod settle;
 mod trail;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -129,16 +130,21 @@ impl Eye {
         let Some(begun) = self.listener.heard().settle.begin(Instant::now()) else { return (None, blind) };
         let stood = match (begun.at_last, patient) {
             // Nobody told when its writer was done.
-            _ if blind.is_some() || was_blind => Stood::AWhile,
-            (true, _) => Stood::NotAtAll,
-            (false, true) => Stood::ALongWhile,
-            (false, false) => Stood::OneTick,
+            _ if blind.is_some() || was_blind => Stood::BY_ITSELF,
+            (true, _) => Stood::NOT_AT_ALL,
+            (false, true) => Stood::AT_THE_START,
+            (false, false) => Stood::ONE_TICK,
         };
+        let stood = if begun.opened && !patient { stood.opened() } else { stood };
         let look = file::read(&self.path, datum, origin, known, stood);
         self.events.drain();
-        let result = match look {
+        let is_empty = || fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == 0);
+        let result = match &look {
+            Look::Unsettled { .. } if begun.opened && is_empty() => Settled::Filled,
             Look::Unsettled { .. } => Settled::No,
-            Look::Absent | Look::Same | Look::Found { .. } => Settled::Yes,
+            Look::Found { candidate, .. } if candidate.bytes == 0 => Settled::Empty,
+            Look::Absent => Settled::Absent,
+            Look::Same | Look::Found { .. } => Settled::Yes,
         };
         let is_worth = self.listener.heard().settle.end(&begun, result, Instant::now());
         (is_worth.then_some(look), blind)
@@ -165,3 +171,6 @@ impl Eye {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

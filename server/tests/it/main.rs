@@ -19,4 +19,5 @@ mod push;
 mod reload;
 mod scripted;
 mod server;
+mod sources;
 mod strategies;

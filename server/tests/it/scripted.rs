@@ -151,6 +151,24 @@ fn it_dies_after_it_was_told_to_serve() {
     check_serves_on(&server, &mut idle[0], 2);
 }
 
+/// What changes between the commitment and the failure is published when the old process goes on.
+#[test]
+fn a_change_while_a_successor_takes_over_is_not_lost_when_it_dies() {
+    let server = Server::start("handoff-live");
+    let mut successor = Scripted::welcomed(&server);
+    successor.say(&json!({ "is": "ready" }));
+    successor.until("connection");
+    successor.say(&json!({ "is": "adopted", "through": 0 }));
+    answer_probes(&mut successor);
+    assert_eq!(successor.until("commit")["is"], "commit");
+    std::fs::write(server.path("blacklist.txt"), "1\n2\n3\n").unwrap();
+    drop(successor);
+    eventually("the change", || {
+        let status = server.admin_request("GET /status").json();
+        (status["snapshot"]["blacklisted"] == 3).then_some(())
+    });
+}
+
 /// Answers the two requests that the old process asks on the probe's connection.
 pub(crate) fn answer_probes(successor: &mut Scripted) {
     use std::io::{Read as _, Write as _};

@@ -186,7 +186,7 @@ impl Listener {
     }
 
     /// `None`: an event that could not be read.
-    fn hear(&self, event: Option<&Event>, now: Instant) {
+    pub(super) fn hear(&self, event: Option<&Event>, now: Instant) {
         let mut heard = self.heard();
         let sign = match event {
             Some(event) if !event.need_rescan() => heard.trail.sign(event),

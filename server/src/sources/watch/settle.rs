@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub(super) enum Sign {
     /// A name came to be: a file that somebody goes on to write, or a link to one that is there.
     Created,
-    /// Somebody opened it, to read or to write.
+    /// Somebody opened it, to read or to write. If that has cut it off, some kernels tell nothing more.
     Opened,
     /// It was written, or cut off.
     Written,
@@ -52,6 +52,10 @@ pub(super) struct Settle {
     strayed: bool,
     /// How often what is in it may have become something else.
     writes: u64,
+    /// How often it was opened, but for the looks, and how often until the last close. Who opens it to write
+    /// may have cut it off.
+    opens: i64,
+    opens_closed: i64,
     /// End of the last look.
     ended: Option<Instant>,
 }
@@ -61,6 +65,8 @@ pub(super) struct Settle {
 pub(super) struct Begun {
     /// It was put off for long enough: that it was written just now is no reason to put it off again.
     pub(super) at_last: bool,
+    /// Somebody has opened it since it was last closed.
+    pub(super) opened: bool,
     writes: u64,
     first: Option<Instant>,
 }
@@ -70,10 +76,21 @@ pub(super) struct Begun {
 pub(super) enum Settled {
     Yes,
     No,
+    /// There is nothing in the file.
+    Empty,
+    /// Somebody has opened it and there is nothing in it, so he may be about to fill it.
+    Filled,
+    /// There is no file to be opened.
+    Absent,
 }
 
 impl Settle {
     pub(super) fn note(&mut self, sign: Sign, now: Instant) {
+        match sign {
+            Sign::Opened => self.opens += 1,
+            Sign::Closed | Sign::Replaced | Sign::Strayed => self.opens_closed = self.opens,
+            _ => {}
+        }
         match sign {
             Sign::Created => {
                 (self.created, self.strayed) = (true, true);
@@ -103,7 +120,7 @@ impl Settle {
                 self.due = Some(self.rested(now));
             }
             Sign::Gone => {
-                self.proven(now);
+                (self.writing, self.created) = (false, false);
                 self.look_at(now + QUIET);
             }
             Sign::Touched if self.writing => {}
@@ -146,20 +163,38 @@ impl Settle {
         let first = self.first.take();
         (self.due, self.writing, self.created) = (None, false, false);
         let at_last = first.is_some_and(|first| now >= first + LATEST);
-        Some(Begun { at_last, writes: self.writes, first })
+        let opened = self.opened();
+        // The look opens it, too.
+        self.opens -= 1;
+        Some(Begun { at_last, opened, writes: self.writes, first })
     }
 
     /// Ends a look. `false`: what it has found is worth nothing, because somebody wrote meanwhile.
     pub(super) fn end(&mut self, begun: &Begun, result: Settled, now: Instant) -> bool {
         self.ended = Some(now);
-        let is_worth = self.writes == begun.writes;
+        if result == Settled::Absent {
+            self.opens += 1;
+        }
+        let is_being_filled = match result {
+            Settled::Filled => true,
+            Settled::Empty => self.opened() && !begun.opened,
+            Settled::Yes | Settled::No | Settled::Absent => false,
+        };
+        let is_worth = self.writes == begun.writes && !is_being_filled;
         if !is_worth || result == Settled::No {
             self.first = begun.first.or(self.first);
         }
-        if result == Settled::No {
-            self.look_at(now + REST);
+        match result {
+            // Unless he is done already.
+            _ if is_being_filled && self.opened() => self.wait_for_close(now),
+            Settled::No => self.look_at(now + REST),
+            _ => {}
         }
         is_worth
+    }
+
+    fn opened(&self) -> bool {
+        self.opens > self.opens_closed
     }
 
     fn wait_for_close(&mut self, now: Instant) {
@@ -176,3 +211,6 @@ impl Settle {
         self.ended.map_or(at, |ended| at.max(ended + REST))
     }
 }
+
+#[cfg(test)]
+mod tests;
