@@ -182,3 +182,6 @@ fn version(headers: &HeaderMap, text: &[u8]) -> Version {
         (None, _) => format!("sha256 {}", STANDARD.encode(Sha256::digest(text))),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpListener},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
 };
 
 use serde_json::Value;
@@ -246,4 +249,65 @@ fn a_change_just_before_an_upgrade_is_served_after_it() {
         assert_eq!(server.upgrade_to(Path::new(BINARY)).status, 200);
         until_blacklisted(&server, count);
     }
+}
+
+/// Answers with the list and its tag, on as many connections as come.
+fn list_server(list: &Arc<Mutex<(u64, String)>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let list = Arc::clone(list);
+    // It ends with the test's process.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let list = Arc::clone(&list);
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut tag = String::new();
+                let mut line = String::new();
+                while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                    if let Some(known) = line.to_lowercase().strip_prefix("if-none-match:") {
+                        known.trim().clone_into(&mut tag);
+                    }
+                    if line.trim().is_empty() {
+                        let (number, text) = list.lock().unwrap().clone();
+                        let now = format!("\"{number}\"");
+                        let (status, body) =
+                            if now == tag { ("304 Not Modified", "") } else { ("200 OK", &*text) };
+                        let length = body.len();
+                        let head =
+                            format!("HTTP/1.1 {status}\r\netag: {now}\r\ncontent-length: {length}\r\n\r\n");
+                        let head =
+                            if body.is_empty() { head.replace("content-length: 0\r\n", "") } else { head };
+                        if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
+                            break;
+                        }
+                        tag.clear();
+                    }
+                    line.clear();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn an_address_is_asked_every_so_often() {
+    let list = Arc::new(Mutex::new((1, ids(2))));
+    let address = list_server(&list);
+    let section =
+        format!("[reload.blacklist]\nby = \"timer\"\nfrom = \"http://{address}/list\"\nevery_ms = 10");
+    let server = Server::start_with("handoff-live", &section);
+    until_blacklisted(&server, 2);
+    for number in 3..6_u64 {
+        *list.lock().unwrap() = (number, ids(number));
+        until_blacklisted(&server, number);
+    }
+    *list.lock().unwrap() = (6, "x\n".to_owned());
+    eventually("the refusal", || (changes(&server).len() == 4).then_some(()));
+    // And again by whoever takes over.
+    *list.lock().unwrap() = (7, ids(7));
+    server.upgrade();
+    until_blacklisted(&server, 7);
+    assert_eq!(source(&server, "blacklist")["state"], "polling");
 }
