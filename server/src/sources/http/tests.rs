@@ -1,3 +1,5 @@
+//! Scripted answers, and what the next question and the look make of them.
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},

@@ -1,3 +1,5 @@
+//! Ways to files, and real events of real folders.
+
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Signs at their times, and when that leads to a look.
+
 use super::*;
 
 /// Lets signs come at their times, in milliseconds, and looks whenever a look is due; a look takes no time and its
