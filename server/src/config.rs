@@ -4,6 +4,7 @@
 //! Every key in it is fixed: loaded at start, changed by an upgrade or a restart and never applied by
 //! halves. What a changed file would need is told by [`pending`].
 
+mod etcd;
 mod file;
 mod pending;
 mod settings;
@@ -18,12 +19,13 @@ use std::{
 use tomlcheck::Faults;
 
 pub use self::{
+    etcd::{EtcdSettings, NodeSettings},
     file::parse,
     pending::{Needs, PendingChange, pending},
     settings::{
-        AdminSettings, ApiSettings, AuthSettings, Config, EtcdSettings, FeedSettings, GlobalSettings, Limits,
-        LogLevel, MysqlSettings, Place, RedisSettings, ReloadSettings, SaleSettings, Secret, StoreSettings,
-        Strategy, UpgradeSettings,
+        AdminSettings, ApiSettings, AuthSettings, Config, FeedSettings, GlobalSettings, Limits, LogLevel,
+        MysqlSettings, Place, RedisSettings, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy,
+        UpgradeSettings,
     },
 };
 

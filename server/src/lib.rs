@@ -9,6 +9,7 @@ pub mod datum;
 #[cfg(debug_assertions)]
 mod faults;
 
+pub mod etcd;
 pub mod seckill;
 pub mod sources;
 pub mod state;

@@ -13,9 +13,12 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tomlcheck::{Document, Faults, Section};
 
-use super::settings::{
-    CLUSTER_KEY, Config, EtcdSettings, FeedSettings, Limits, LogLevel, MysqlSettings, Place, RedisSettings,
-    ReloadSettings, Secret, Strategy, UpgradeSettings,
+use super::{
+    etcd::{EtcdSettings, NodeSettings},
+    settings::{
+        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, MysqlSettings, Place, RedisSettings,
+        ReloadSettings, Secret, Strategy, UpgradeSettings,
+    },
 };
 use crate::datum::Mechanism;
 
@@ -70,11 +73,10 @@ fn read(root: &Section<'_>, config: &mut Config) {
     }
     config.mysql = root.section("mysql").map(mysql);
     config.redis = root.section("redis").map(redis);
-    config.etcd = root.section("etcd").map(|section| {
-        let address = host_and_port(&section, "127.0.0.1:2379");
-        section.finish();
-        EtcdSettings { address }
-    });
+    config.etcd = root.section("etcd").map(EtcdSettings::read);
+    if let Some(section) = root.section("node") {
+        config.node = NodeSettings::read(section);
+    }
     if let Some(section) = root.required_section("api", "write [api] with bind = \"127.0.0.1:8080\"") {
         bind(&section, "127.0.0.1:8080", &mut config.api.bind);
         path(&section, "blacklist", &mut config.api.blacklist);
@@ -186,7 +188,7 @@ fn mysql(section: Section<'_>) -> MysqlSettings {
     section.require("database", "write database = \"seckill\"");
     let word = |key| section.string(key).map(|entry| entry.value).unwrap_or_default();
     let settings = MysqlSettings {
-        address: host_and_port(&section, "127.0.0.1:3306"),
+        address: service(&section, "127.0.0.1:3306"),
         username: word("username"),
         password: secret(&section, "password"),
         database: word("database"),
@@ -197,7 +199,7 @@ fn mysql(section: Section<'_>) -> MysqlSettings {
 
 fn redis(section: Section<'_>) -> RedisSettings {
     let settings =
-        RedisSettings { address: host_and_port(&section, "127.0.0.1:6379"), auth: secret(&section, "auth") };
+        RedisSettings { address: service(&section, "127.0.0.1:6379"), auth: secret(&section, "auth") };
     section.finish();
     settings
 }
@@ -236,7 +238,7 @@ fn path(section: &Section<'_>, key: &str, value: &mut PathBuf) {
     }
 }
 
-fn milliseconds(section: &Section<'_>, key: &str, from: u64, value: &mut Duration) {
+pub(super) fn milliseconds(section: &Section<'_>, key: &str, from: u64, value: &mut Duration) {
     if let Some(entry) = section.integer(key, from..=WAIT_MS_MAX) {
         *value = Duration::from_millis(entry.value);
     }
@@ -260,21 +262,25 @@ fn bind(section: &Section<'_>, example: &str, value: &mut SocketAddr) {
 }
 
 /// The address of another service, which has to be there.
-fn host_and_port(section: &Section<'_>, example: &str) -> String {
+fn service(section: &Section<'_>, example: &str) -> String {
     let hint = format!("write address = \"{example}\"");
     section.require("address", &hint);
-    let parsed = section.parse("address", "a host and a port", hint, |text| {
-        let (host, port) = text.rsplit_once(':').ok_or("there is no port")?;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !bracketed) {
-            return Err("there is no host before the port");
-        }
-        match port.parse::<u16>() {
-            Ok(1..) => Ok(text.to_owned()),
-            Ok(0) | Err(_) => Err("the port must be from 1 to 65535"),
-        }
-    });
+    let parsed = section
+        .parse("address", "a host and a port", hint, |text| host_and_port(text).map(|()| text.to_owned()));
     parsed.unwrap_or_default()
+}
+
+/// Whether `text` is `host:port`, or what is wrong with it.
+pub(super) fn host_and_port(text: &str) -> Result<(), &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or("there is no port")?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || host.contains(char::is_whitespace) || (host.contains(':') && !bracketed) {
+        return Err("there is no host before the port");
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err("the port must be from 1 to 65535"),
+    }
 }
 
 /// Whether one of two listeners would be in the way of the other.

@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 
 use serde::Serialize;
 
-use super::{Config, FeedSettings, Secret};
+use super::{Config, EtcdSettings, FeedSettings, Secret};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -86,7 +86,7 @@ fn settings(config: &Config) -> Vec<Setting> {
     let path = |path: &Path| path.display().to_string();
     let every = |feed: &FeedSettings| feed.every.as_millis().to_string();
     let reload = &config.reload;
-    let (mysql, redis) = (config.mysql.as_ref(), config.redis.as_ref());
+    let (mysql, redis, etcd) = (config.mysql.as_ref(), config.redis.as_ref(), config.etcd.as_ref());
     let (upgrade, limits) = (&config.upgrade, &config.limits);
     vec![
         setting("global.logLevel", config.global.log_level.to_string(), Needs::Upgrade),
@@ -97,7 +97,13 @@ fn settings(config: &Config) -> Vec<Setting> {
         optional("mysql.database", mysql.map(|mysql| &mysql.database)),
         optional("redis.address", redis.map(|redis| &redis.address)),
         hidden("redis.auth", redis.map(|redis| &redis.auth)),
-        optional("etcd.address", config.etcd.as_ref().map(|etcd| &etcd.address)),
+        optional("etcd.address", etcd.map(EtcdSettings::address).as_ref()),
+        optional("etcd.keep_alive_ms", etcd.map(|etcd| etcd.keep_alive.as_millis().to_string()).as_ref()),
+        optional("etcd.timeout_ms", etcd.map(|etcd| etcd.timeout.as_millis().to_string()).as_ref()),
+        optional("node.name", config.node.name.as_ref()),
+        optional("node.address", config.node.address.as_ref()),
+        optional("node.admin", config.node.admin.as_ref()),
+        setting("node.lease_s", config.node.lease.as_secs().to_string(), Needs::Upgrade),
         setting("api.bind", config.api.bind.to_string(), Needs::Upgrade),
         setting("api.blacklist", path(&config.api.blacklist), Needs::Upgrade),
         setting("admin.bind", config.admin.bind.to_string(), Needs::Upgrade),

@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::etcd::{EtcdSettings, NodeSettings};
 use crate::datum::{Datum, Mechanism};
 
 /// Checked settings of one process.
@@ -18,8 +19,8 @@ pub struct Config {
     pub mysql: Option<MysqlSettings>,
     /// Configured, not used by the embedded store.
     pub redis: Option<RedisSettings>,
-    /// Configured, not used by the embedded store.
     pub etcd: Option<EtcdSettings>,
+    pub node: NodeSettings,
     pub api: ApiSettings,
     pub admin: AdminSettings,
     pub auth: AuthSettings,
@@ -56,13 +57,6 @@ pub struct RedisSettings {
     pub address: String,
     /// Empty: the server asks for no password.
     pub auth: Secret,
-}
-
-/// `[etcd]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EtcdSettings {
-    /// `host:port`
-    pub address: String,
 }
 
 /// `[api]`
@@ -233,6 +227,7 @@ impl Config {
             mysql: None,
             redis: None,
             etcd: None,
+            node: NodeSettings::default(),
             api: ApiSettings { bind: api, blacklist: BLACKLIST.into() },
             admin: AdminSettings { bind: admin, token_file: TOKEN_FILE.into() },
             auth: AuthSettings { secret_file: SECRET_FILE.into() },
@@ -299,7 +294,6 @@ impl Config {
         let services = [
             ("mysql", self.mysql.as_ref().map(|mysql| &mysql.address)),
             ("redis", self.redis.as_ref().map(|redis| &redis.address)),
-            ("etcd", self.etcd.as_ref().map(|etcd| &etcd.address)),
         ];
         let configured = services.iter().filter_map(|(name, address)| Some((name, (*address)?)));
         configured.map(|(name, address)| format!("{name} at {address}")).collect()

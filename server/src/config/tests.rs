@@ -43,14 +43,14 @@ fn check(text: &str, expected: &[&str]) {
 fn the_seeds_file_is_taken_as_it_is() {
     let config = good(SEED);
     assert_eq!(config.global.log_level, LogLevel::Info);
-    let unused = ["mysql at 127.0.0.1:3306", "redis at 127.0.0.1:6379", "etcd at 127.0.0.1:2379"];
+    let unused = ["mysql at 127.0.0.1:3306", "redis at 127.0.0.1:6379"];
     assert_eq!(config.unused(), unused);
     assert_eq!(config.api.bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.bind.to_string(), "127.0.0.1:8081");
     let mysql = config.mysql.unwrap();
     assert_eq!((mysql.address.as_str(), mysql.password.expose()), ("127.0.0.1:3306", "123"));
     assert_eq!(config.redis.unwrap().auth.expose(), "abcdefg");
-    assert_eq!(config.etcd.unwrap().address, "127.0.0.1:2379");
+    assert_eq!(config.etcd.unwrap().endpoints, ["127.0.0.1:2379"]);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_example_says_what_the_seed_says_and_shows_the_defaults() {
     let spelt_out: Vec<&str> = example.lines().map(uncommented).collect();
     let config = good(&spelt_out.join("\n"));
     assert_eq!(pending(&good(SEED), &config), []);
-    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 15, "every section is shown");
+    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 16, "every section is shown");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "f.toml:6:12: mysql.username: must not be empty",
             "  hint: fill it in or leave it out",
             "f.toml:7:1: etcd.address: missing key",
-            "  hint: write address = \"127.0.0.1:2379\"",
+            "  hint: write address = \"127.0.0.1:2379\", or several with commas between them",
             "f.toml:9:8: api.bind: expected an IP address and a port, found \":8080\": invalid socket address syntax",
             "  hint: write bind = \"127.0.0.1:8080\"",
             "f.toml:11:12: upgrade.strategy: unknown word \"hand-off\"",
@@ -157,7 +157,7 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "f.toml:15:19: limits.connections_max: 0 is out of range",
             "  hint: write a number from 1 to 1000000",
             "f.toml:16:2: quota: unknown key",
-            "  hint: known here: global, mysql, redis, etcd, api, admin, auth, store, sale, reload, upgrade, limits",
+            "  hint: known here: global, mysql, redis, etcd, node, api, admin, auth, store, sale, reload, upgrade, limits",
         ],
     );
 }
@@ -194,12 +194,44 @@ fn addresses_of_services() {
     let at = |address: &str| {
         parse(Path::new("f.toml"), &format!("{LEAST}[etcd]\naddress = \"{address}\"\n")).is_ok()
     };
-    for good in ["127.0.0.1:2379", "etcd.internal:1", "[::1]:65535"] {
+    for good in ["127.0.0.1:2379", "etcd.internal:1", "[::1]:65535", "a:1, b:2,[::1]:3"] {
         assert!(at(good), "{good}");
     }
-    for bad in ["", "host", ":80", "host:", "host:0", "host:65536", "a host:1", "::1:80"] {
+    for bad in ["", "host", ":80", "host:", "host:0", "host:65536", "a host:1", "::1:80", "a:1,", "a:1,a:1"] {
         assert!(!at(bad), "{bad}");
     }
+    check(
+        &format!("{LEAST}[etcd]\naddress = \"a:1,b,:2,a:1\"\n"),
+        &[
+            "f.toml:6:11: etcd.address: expected hosts and ports, found \"a:1,b,:2,a:1\": \"b\": there is no port; \
+             \":2\": there is no host before the port; \"a:1\" is there twice",
+            "  hint: write address = \"127.0.0.1:2379\", or several with commas between them",
+        ],
+    );
+}
+
+#[test]
+fn how_a_node_is_registered() {
+    let with = |lines: &str| format!("{LEAST}[node]\n{lines}\n");
+    let node = good(&with(
+        "name = \"shop-1\"\naddress = \"10.0.0.1:80\"\nadmin = \"shop.internal:81\"\nlease_s = 2",
+    ))
+    .node;
+    assert_eq!((node.name.as_deref(), node.address.as_deref()), (Some("shop-1"), Some("10.0.0.1:80")));
+    assert_eq!((node.admin.as_deref(), node.lease.as_secs()), (Some("shop.internal:81"), 2));
+    check(
+        &with("name = \"a/b\"\naddress = \":80\"\nadmin = \"h\"\nlease_s = 0"),
+        &[
+            "f.toml:6:8: node.name: expected a name, found \"a/b\": it is a part of a key of etcd",
+            "  hint: write a name without slashes, for example name = \"shop-1\"",
+            "f.toml:7:11: node.address: expected a host and a port, found \":80\": there is no host before the port",
+            "  hint: write address = \"10.0.0.1:8080\", as others reach it",
+            "f.toml:8:9: node.admin: expected a host and a port, found \"h\": there is no port",
+            "  hint: write admin = \"10.0.0.1:8080\", as others reach it",
+            "f.toml:9:11: node.lease_s: 0 is out of range",
+            "  hint: write a number from 1 to 3600",
+        ],
+    );
 }
 
 #[test]
@@ -222,6 +254,8 @@ fn a_changed_file_is_told_key_by_key_and_secrets_are_not_shown() {
             "global.logLevel info debug upgrade",
             "mysql.password (hidden) (hidden) upgrade",
             "etcd.address 127.0.0.1:2379 - upgrade",
+            "etcd.keep_alive_ms 5000 - upgrade",
+            "etcd.timeout_ms 1000 - upgrade",
             "api.bind 127.0.0.1:8080 127.0.0.1:9090 upgrade",
             "store.path ./seckill.db ./new.db restart",
             "reload.cluster.by etcd file upgrade",
