@@ -115,10 +115,20 @@ impl Etcd {
         endpoint
     }
 
+    /// None of the endpoints has done anything since each was asked.
+    #[must_use]
+    pub fn all_failed(&self) -> bool {
+        self.rounds() > 0
+    }
+
+    /// How often all of them have failed in a row.
+    fn rounds(&self) -> u32 {
+        self.failures / u32::try_from(self.settings.endpoints.len().max(1)).unwrap_or(u32::MAX)
+    }
+
     /// Waits before the next try: not at all until every endpoint has failed once.
     pub async fn rest(&self) {
-        let endpoints = u32::try_from(self.settings.endpoints.len().max(1)).unwrap_or(u32::MAX);
-        match self.failures / endpoints {
+        match self.rounds() {
             0 => {}
             rounds => sleep(REST_MAX.min(REST_FIRST * (1 << (rounds - 1).min(4)))).await,
         }

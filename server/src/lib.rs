@@ -10,6 +10,7 @@ pub mod datum;
 mod faults;
 
 pub mod etcd;
+pub mod nodes;
 pub mod seckill;
 pub mod sources;
 pub mod state;

@@ -6,6 +6,7 @@
 
 mod blacklist;
 mod catch_up;
+mod etcd;
 mod feed;
 mod file;
 mod http;
@@ -84,16 +85,11 @@ pub async fn open(config: &Arc<Config>, copies: &Arc<Copies>) -> (Sources, Vec<C
                 let opened = tokio::task::spawn_blocking(opening).await;
                 Some(Eye::Watch(opened.expect("to watch must not panic")))
             }
+            (Mechanism::Etcd, _) => watch_etcd(config, datum, &feeds).map(Eye::Etcd),
             (Mechanism::Timer, _) => Timer::new(config, datum).map(Eye::Timer),
             _ => None,
         };
         let feed = eye.map(|eye| Feed::new(datum, Arc::clone(config), eye, Arc::clone(&states)));
-        let is_told = feed.is_some() || matches!(settings.by, Mechanism::Push);
-        if !is_told {
-            let (by, from) = (settings.by, &settings.from);
-            tracing::warn!(%datum, %by, %from, "this build does not do that yet: no change will come");
-            states.update(datum, |state| state.state = Standing::Missing);
-        }
         let found = match feed {
             Some(mut feed) => {
                 let found = feed.first(SETTLE_MAX).await;
@@ -108,7 +104,17 @@ pub async fn open(config: &Arc<Config>, copies: &Arc<Copies>) -> (Sources, Vec<C
         }
         first.extend(chosen);
     }
+    if let Some(watch) = watch_etcd(config, Datum::Nodes, &feeds) {
+        let mut feed = Feed::new(Datum::Nodes, Arc::clone(config), Eye::Etcd(watch), Arc::clone(&states));
+        first.extend(feed.first(SETTLE_MAX).await);
+        feeds.push(feed);
+    }
     (Sources { feeds, states }, first)
+}
+
+/// What etcd tells of one kind of data. It is waited for but once when it is away.
+fn watch_etcd(config: &Config, datum: Datum, others: &[Feed]) -> Option<etcd::Watch> {
+    etcd::Watch::new(config, datum, others.iter().any(Feed::misses_etcd))
 }
 
 impl Sources {
@@ -185,7 +191,10 @@ async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
         Place::Http(url) => {
             http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
         }
-        Place::Etcd(_) => Look::Absent,
+        Place::Etcd(key) => match &config.etcd {
+            Some(settings) => etcd::Asked::new(settings, key, datum).look(origin, None).await,
+            None => Look::Absent,
+        },
     }
 }
 

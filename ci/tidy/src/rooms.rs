@@ -79,7 +79,15 @@ const SERVER: House = House {
         room("secrets", &["config", "seckill"]),
         // The only room that publishes a snapshot. Of http only the admin side may reach it.
         room("reload", &["clock", "config", "state"]),
-        room("sources", &["clock", "config", "faults", "reload", "state", "tasks", "telemetry::chain"]),
+        room("etcd", &["config"]),
+        room(
+            "nodes",
+            &["clock", "config", "etcd", "reload", "state", "telemetry::chain", "lifecycle::ProcessIdentity"],
+        ),
+        room(
+            "sources",
+            &["clock", "config", "etcd", "faults", "nodes", "reload", "state", "tasks", "telemetry::chain"],
+        ),
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
@@ -115,6 +123,7 @@ const SERVER: House = House {
                 "secrets",
                 "state",
                 "sources",
+                "nodes",
                 "reload",
                 "stores",
                 "identity",

@@ -60,7 +60,8 @@ impl Watched {
                         self.away = false;
                         return News::Keys;
                     }
-                    Err(error) if !self.away => {
+                    // One endpoint alone is not etcd.
+                    Err(error) if !self.away && self.etcd.all_failed() => {
                         self.away = true;
                         return News::Away(error);
                     }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     config::{Config, Strategy},
     http::{App, Side},
+    nodes::{Entry, Registration},
     reload::{self, Reload},
     sources,
     state::{Digests, Generation},
@@ -36,6 +37,8 @@ pub(super) struct Life {
     /// Where connections come out when they move.
     pub(super) parcels: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parcel>>,
     pub(super) reload: Arc<Reload>,
+    /// Where there is an etcd.
+    pub(super) registration: Option<Arc<Registration>>,
     app: Arc<App>,
     phase: watch::Sender<Phase>,
     listeners: Mutex<Vec<Listener>>,
@@ -54,6 +57,7 @@ impl Life {
         listeners: Vec<Listener>,
         phase: watch::Sender<Phase>,
     ) -> Arc<Self> {
+        let registration = register(&config, &identity, &listeners);
         let (connections, parcels) = Connections::new(Arc::clone(&app));
         Arc::new(Self {
             config,
@@ -64,6 +68,7 @@ impl Life {
             parcels: tokio::sync::Mutex::new(parcels),
             app,
             reload,
+            registration,
             phase,
             listeners: Mutex::new(listeners),
             accepting: Mutex::default(),
@@ -126,14 +131,21 @@ impl Life {
             tracing::error!(%error, "the pid file cannot be written");
         }
         self.committed.send_replace(false);
+        if let Some(registration) = &self.registration {
+            registration.enter_again();
+        }
         if !self.is_ready() {
             self.phase(Phase::Ready);
         }
         Ok(())
     }
 
-    /// Publishes nothing any more; what the successor has to go on from. Waits for what is being published.
+    /// Publishes nothing any more, and leaves the register of nodes to the successor; what that has to go on from.
+    /// Waits for what is being published.
     pub(super) async fn close_reload(&self) -> (Generation, Digests) {
+        if let Some(registration) = &self.registration {
+            registration.yield_to_successor();
+        }
         let reload = Arc::clone(&self.reload);
         let closing = tokio::task::spawn_blocking(move || reload.close());
         closing.await.expect("nothing in it can panic")
@@ -246,6 +258,18 @@ impl Life {
     fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is to stand in the register of nodes, if there is one.
+fn register(
+    config: &Config,
+    identity: &ProcessIdentity,
+    listeners: &[Listener],
+) -> Option<Arc<Registration>> {
+    let etcd = config.etcd.as_ref()?;
+    let bound = |side| listeners.iter().find(|listener| listener.side == side).map(|found| found.address);
+    let entry = Entry::of(&config.node, identity, bound(Side::Public)?, bound(Side::Admin)?);
+    Some(Registration::new(entry, etcd, config.node.lease))
 }
 
 /// The listeners that `config` asks for: inherited where one fits, else bound.

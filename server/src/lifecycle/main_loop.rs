@@ -235,9 +235,15 @@ async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &m
     life.phase(Phase::Draining);
     life.close_listeners().await;
     life.connections.direct(Directive::Close);
+    // Others are to know it before the last answer is given.
+    let leaving = async {
+        if let Some(registration) = &life.registration {
+            registration.leave().await;
+        }
+    };
     let again = async { while signals.next().await != Request::Stop {} };
     tokio::select! {
-        () = life.connections.gone(life.config.upgrade.drain) => {}
+        _ = async { tokio::join!(life.connections.gone(life.config.upgrade.drain), leaving) } => {}
         () = again => tracing::warn!("told twice: what is in flight is cut"),
     }
     let ended = life.connections.ended();

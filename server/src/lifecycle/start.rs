@@ -173,6 +173,10 @@ impl Prepared {
         sources.run(&sourcing, &life.reload, &stop);
         life.accept().map_err(Error::Accept)?;
         life.phase(Phase::Ready);
+        if let Some(registration) = &life.registration {
+            drop(tasks.spawn(Arc::clone(registration).run(Arc::clone(&life.reload))));
+            registration.enter();
+        }
         claim_pid_file(&life, strategy, &tasks);
         if let (Some(channel), Strategy::Handoff | Strategy::HandoffLive) = (&predecessor, strategy) {
             channel.send(&Message::Committed, &[], &[]).await?;

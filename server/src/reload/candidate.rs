@@ -105,7 +105,13 @@ impl Content {
                 snapshot.digests.blacklist = list.digest();
                 snapshot.blacklist = Arc::new(list);
             }
-            Self::Cluster(cluster) => (snapshot.cluster, snapshot.digests.cluster) = (cluster, digest),
+            Self::Cluster(cluster) => {
+                if snapshot.digests.nodes.is_empty() {
+                    // Nothing registers them.
+                    snapshot.nodes = cluster.nodes.as_slice().into();
+                }
+                (snapshot.cluster, snapshot.digests.cluster) = (cluster, digest);
+            }
             Self::Activities(activities) => {
                 (snapshot.activities, snapshot.digests.activities) = (activities, digest);
             }

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::RwLockReadGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::{Look, SourceStates, Standing, Version, timer::Timer, watch::Watch};
+use super::{Look, SourceStates, Standing, Version, etcd, timer::Timer, watch::Watch};
 use crate::{
     clock,
     config::{Config, FeedSettings},
@@ -41,6 +41,7 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum Eye {
     Watch(Watch),
+    Etcd(etcd::Watch),
     Timer(Timer),
 }
 
@@ -103,7 +104,7 @@ impl Feed {
         let mechanism = self.eye.mechanism();
         let look = self.eye.look(self.known.as_ref(), mechanism).await;
         self.tell_blind(reload).await;
-        let Some(look) = look else { return };
+        let Some(look) = look else { return self.stand() };
         self.tell(look.word());
         match look {
             Look::Same => self.absent = None,
@@ -204,11 +205,17 @@ impl Feed {
         self.stand();
     }
 
+    /// It should be told by etcd, which is away.
+    pub(super) fn misses_etcd(&self) -> bool {
+        matches!(&self.eye, Eye::Etcd(etcd::Watch { away: Some(_), .. }))
+    }
+
     fn stand(&self) {
         let standing = match &self.eye {
             Eye::Watch(Watch { blind: Some(reason), .. }) => Standing::Fallback { reason: reason.clone() },
+            Eye::Etcd(etcd::Watch { away: Some(reason), .. }) => Standing::Away { reason: reason.clone() },
             _ if self.absent.is_some() => Standing::Absent,
-            Eye::Watch(_) => Standing::Watching,
+            Eye::Watch(_) | Eye::Etcd(_) => Standing::Watching,
             Eye::Timer(_) => Standing::Polling,
         };
         self.states.update(self.datum, |state| state.state = standing);
@@ -230,9 +237,10 @@ impl Feed {
 }
 
 impl Eye {
-    async fn due(&self) {
+    async fn due(&mut self) {
         match self {
             Self::Watch(watch) => watch.due().await,
+            Self::Etcd(watch) => watch.due().await,
             Self::Timer(timer) => timer.due().await,
         }
     }
@@ -240,6 +248,7 @@ impl Eye {
     async fn look(&mut self, known: Option<&Version>, mechanism: Mechanism) -> Option<Look> {
         match self {
             Self::Watch(watch) => watch.look(known, mechanism).await,
+            Self::Etcd(watch) => watch.look(known, mechanism).await,
             Self::Timer(timer) => Some(timer.look(known, mechanism).await),
         }
     }
@@ -247,6 +256,7 @@ impl Eye {
     fn again(&mut self, at: Instant) {
         match self {
             Self::Watch(watch) => watch.again(at),
+            Self::Etcd(watch) => watch.again(at),
             Self::Timer(timer) => timer.again(at),
         }
     }
@@ -254,6 +264,7 @@ impl Eye {
     fn mechanism(&self) -> Mechanism {
         match self {
             Self::Watch(watch) => watch.mechanism(),
+            Self::Etcd(_) => Mechanism::Etcd,
             Self::Timer(_) => Mechanism::Timer,
         }
     }

@@ -23,12 +23,12 @@ pub enum Standing {
     Polling,
     /// It should be told and is not, so it asks every now and then.
     Fallback { reason: String },
+    /// Who should tell it is away; what is served stays.
+    Away { reason: String },
     /// There is nothing at its place.
     Absent,
     /// Whoever has something brings it.
     Waiting,
-    /// This build does not do it.
-    Missing,
 }
 
 /// How one source stands.
@@ -61,9 +61,8 @@ impl SourceStates {
         let list = Datum::SOURCED.map(|datum| {
             let feed = settings.feed(datum);
             let state = match feed.by {
-                Mechanism::File => Standing::Watching,
+                Mechanism::File | Mechanism::Etcd => Standing::Watching,
                 Mechanism::Timer => Standing::Polling,
-                Mechanism::Etcd => Standing::Missing,
                 Mechanism::Push | Mechanism::Start | Mechanism::Ask => Standing::Waiting,
             };
             SourceState {
@@ -112,9 +111,9 @@ impl fmt::Display for Standing {
             Self::Watching => f.write_str("watching"),
             Self::Polling => f.write_str("polling"),
             Self::Fallback { reason } => write!(f, "fallback: {reason}"),
+            Self::Away { reason } => write!(f, "away: {reason}"),
             Self::Absent => f.write_str("absent"),
             Self::Waiting => f.write_str("waiting"),
-            Self::Missing => f.write_str("missing"),
         }
     }
 }

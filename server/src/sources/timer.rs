@@ -1,7 +1,7 @@
 //! The source `timer`: looks at a place every T, whatever the place is.
 //!
 //! How the method works, in three sentences. A look costs next to nothing while nothing has changed: of a file only
-//! its metadata is read, an address is asked with the `ETag` that it gave, a key for its revision. T is the longest
+//! its metadata is read, an address is asked with the `ETag` that it gave, the keys of etcd are read and compared. T is the longest
 //! time between two looks, and up to a tenth of it is left out by chance, so that many nodes that were started
 //! together do not ask together. So what is served is never older than T and the time that one look takes, and on
 //! average by half of that; whoever needs it sooner pays with looks, or takes a mechanism that is told.
@@ -12,6 +12,7 @@ use tokio::time::sleep_until;
 
 use super::{
     Look, Version,
+    etcd::Asked,
     file::{self, Stood},
     http::Address,
 };
@@ -39,6 +40,7 @@ pub(super) struct Timer {
 enum At {
     File(std::path::PathBuf),
     Address(Address),
+    Key(Asked),
 }
 
 impl Timer {
@@ -48,7 +50,7 @@ impl Timer {
         let at = match &feed.from {
             Place::File(path) => At::File(path.clone()),
             Place::Http(url) => At::Address(Address::new(url, config.reload.push_bytes_max)),
-            Place::Etcd(_) => return None,
+            Place::Etcd(key) => At::Key(Asked::new(config.etcd.as_ref()?, key, datum)),
         };
         let origin = Origin::new(Mechanism::Timer, feed.from.to_string());
         Some(Self { datum, origin, at, every: feed.every, next: Instant::now(), young: None })
@@ -84,6 +86,7 @@ impl Timer {
                 }
             }
             At::Address(address) => address.look(self.datum, origin, known).await,
+            At::Key(asked) => asked.look(origin, known).await,
         };
         self.next = next(begun, self.every);
         self.young = None;
