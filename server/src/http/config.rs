@@ -85,7 +85,7 @@ pub(super) fn show(app: &App, snapshot: &Snapshot, request: &Request<Bytes>) -> 
         blacklisted: snapshot.blacklist.len(),
         events: snapshot.activities.events().len(),
         cluster: Effective::of(&app.parts.config, &snapshot.cluster),
-        nodes: nodes(snapshot),
+        nodes: &snapshot.nodes,
         sources: Sources {
             blacklist: SourceTold::of(&reload.blacklist),
             cluster: SourceTold::of(&reload.cluster),
@@ -114,11 +114,6 @@ pub(super) fn history(app: &App, request: &Request<Bytes>) -> Reply {
     let digest = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
     let known = is_known(request, &digest);
     Reply::json(StatusCode::OK, body).validated(&digest, known)
-}
-
-/// The nodes that are registered; those of the cluster configuration where nothing registers them.
-pub(super) fn nodes(snapshot: &Snapshot) -> &[Node] {
-    if snapshot.nodes.is_empty() { &snapshot.cluster.nodes } else { &snapshot.nodes }
 }
 
 fn of_generation(reply: Reply, snapshot: &Snapshot, request: &Request<Bytes>) -> Reply {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    App, Sender, config,
+    App, Sender,
     reply::{Problem, Reply},
 };
 use crate::{
@@ -69,7 +69,7 @@ pub(super) async fn publish(app: &App, datum: Datum, snapshot: &Snapshot, reques
         Ok(conditions) => conditions,
         Err(error) => return misunderstood(&error),
     };
-    let nodes = config::nodes(snapshot);
+    let nodes = &snapshot.nodes;
     if nodes.is_empty() {
         let detail =
             "there are no nodes: none is registered in etcd, and the cluster configuration names none";

@@ -9,12 +9,15 @@
 mod cli;
 mod client;
 mod edges;
+mod etcd;
+mod etcd_process;
 mod failures;
 #[cfg(debug_assertions)]
 mod faults;
 mod handover;
 mod kept;
 mod life;
+mod nodes;
 mod push;
 mod reload;
 mod scripted;

@@ -1,0 +1,199 @@
+//! An etcd of a test's own: on a loopback port, with its data in a folder that goes with it.
+
+use std::{
+    env, fs,
+    future::Future,
+    io::Write as _,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio, id},
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use etcd_client::{Client, CompactionOptions, PutOptions, Txn, TxnOp};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::runtime::Runtime;
+
+use crate::server::eventually;
+
+/// Below the ports that the kernel gives to connections: whoever connects to a port of those again and again while
+/// nobody listens there meets himself at last.
+const PORTS_FROM: u16 = 14_000;
+const PORTS: u16 = 16_000;
+
+/// A running etcd with one member.
+#[derive(Debug)]
+pub(crate) struct Etcd {
+    port: u16,
+    folder: tempfile::TempDir,
+    child: Child,
+    runtime: Runtime,
+}
+
+/// An etcd, or nothing where none is installed, which is said aloud and is a failure in continuous integration.
+pub(crate) fn etcd() -> Option<Etcd> {
+    if is_installed() {
+        return Some(Etcd::start());
+    }
+    assert!(env::var_os("CI").is_none(), "there is no etcd to test with; install etcd-server");
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    // Past the test harness, which would show nothing of a test that does not fail.
+    writeln!(std::io::stderr(), "NOT RUN: {test}: there is no etcd; install etcd-server").unwrap();
+    None
+}
+
+fn is_installed() -> bool {
+    let output = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    output.is_ok_and(|status| status.success())
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let port = free_port();
+        let child = spawn(folder.path(), port);
+        let etcd = Self { port, folder, child, runtime };
+        etcd.until_it_answers();
+        etcd
+    }
+
+    /// `host:port` for `[etcd] address`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The lines of the settings for an etcd that may be asked often whether it is there.
+    pub(crate) fn settings(&self) -> String {
+        format!("[etcd]\naddress = \"{}\"\nkeep_alive_ms = 200\ntimeout_ms = 400\n", self.address())
+    }
+
+    pub(crate) fn put(&self, key: &str, value: &str) {
+        self.ask(|client| async move { client.kv_client().put(key, value, None).await });
+    }
+
+    /// Puts without a word between them, as fast as one client can.
+    pub(crate) fn put_all<'p>(&self, pairs: impl Iterator<Item = (&'p str, String)>) {
+        self.ask(|client| async move {
+            let mut client = client.kv_client();
+            for (key, value) in pairs {
+                client.put(key, value, None).await?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Puts all of them in one transaction.
+    pub(crate) fn put_together(&self, pairs: &[(&str, &str)]) {
+        let puts: Vec<TxnOp> =
+            pairs.iter().map(|(key, value)| TxnOp::put(*key, *value, Some(PutOptions::new()))).collect();
+        self.ask(|client| async move { client.kv_client().txn(Txn::new().and_then(puts)).await });
+    }
+
+    pub(crate) fn delete(&self, key: &str) {
+        self.ask(|client| async move { client.kv_client().delete(key, None).await });
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let found = self.ask(|client| async move { client.kv_client().get(key, None).await });
+        found.kvs().first().map(|pair| pair.value_str().unwrap().to_owned())
+    }
+
+    /// Forgets everything but the present.
+    pub(crate) fn compact(&self) {
+        self.ask(|client| async move {
+            let mut client = client.kv_client();
+            let revision = client.get("x", None).await?.header().unwrap().revision();
+            client.compact(revision, Some(CompactionOptions::new().with_physical())).await
+        });
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it; the data stays.
+    pub(crate) fn stop(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again where it was.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(self.folder.path(), self.port);
+        self.until_it_answers();
+    }
+
+    /// Starts it again where nobody looks for it, and returns the port at which it was.
+    pub(crate) fn start_elsewhere(&mut self) -> u16 {
+        let before = std::mem::replace(&mut self.port, free_port());
+        self.start_again();
+        before
+    }
+
+    /// Where it is to be at its next start.
+    pub(crate) fn set_port(&mut self, port: u16) {
+        self.port = port;
+    }
+
+    /// Starts it again with nothing in it.
+    pub(crate) fn start_empty(&mut self) {
+        fs::remove_dir_all(self.folder.path().join("data")).unwrap();
+        self.start_again();
+    }
+
+    fn until_it_answers(&self) {
+        eventually("an answer of etcd", || {
+            TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.port))).ok()?;
+            let address = self.address();
+            let asked = async { Client::connect([address], None).await?.kv_client().get("x", None).await };
+            self.runtime.block_on(asked).ok()
+        });
+    }
+
+    /// What a client of its own is answered.
+    pub(crate) fn ask<T, F>(&self, work: impl FnOnce(Client) -> F) -> T
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let address = self.address();
+        self.runtime.block_on(async { work(Client::connect([address], None).await?).await }).unwrap()
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Elections are short, nothing waits for the disk, and it goes with the thread that runs the test.
+fn spawn(folder: &Path, port: u16) -> Child {
+    let url = format!("http://127.0.0.1:{port}");
+    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "etcd", "--name=n", "--data-dir=data", "--unsafe-no-fsync"])
+        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
+        .args(["--listen-peer-urls=unix://peer.sock:0", "--initial-advertise-peer-urls=http://127.0.0.1:1"])
+        .args(["--initial-cluster=n=http://127.0.0.1:1", "--heartbeat-interval=10", "--election-timeout=100"])
+        .args(["--grpc-keepalive-min-time=50ms", "--logger=zap", "--log-level=warn"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// One that nobody has now.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(id() % u32::from(PORTS)).unwrap();
+    let free = (0..PORTS).find_map(|_| {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = PORTS_FROM + offset;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    free.expect("one of so many ports must be free")
+}
