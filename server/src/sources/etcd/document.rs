@@ -183,7 +183,7 @@ mod tests {
         let candidate = made(Datum::Cluster, &[("", "{\n  \"pools\": {\"mysql\": true}\n}")]);
         assert_eq!(
             candidate.content.unwrap_err(),
-            "invalid type: boolean `true`, expected u32 at line 2 column 26"
+            "invalid type: boolean `true`, expected u32 at line 2 column 25"
         );
         assert_eq!(candidate.bytes, 33);
         assert_eq!(made(Datum::Cluster, &[("", "{}"), ("/log_level", "\"info\"")]).bytes, 8);
