@@ -212,7 +212,11 @@ async fn take_over(
         go_on(life, last, None).await?;
         return Ok(Some(channel));
     }
-    channel.send(&Message::Ready, &[], &[]).await?;
+    match channel.send(&Message::Ready, &[], &[]).await {
+        // What it has sent before is read in the next step, and that it has gone.
+        Ok(()) | Err(channel::Error::Gone) => {}
+        Err(error) => return Err(error.into()),
+    }
     match predecessor::adopt(&channel, &life.connections).await? {
         Turn::Commit { generation, digests } => {
             go_on(life, generation, Some(&digests)).await?;

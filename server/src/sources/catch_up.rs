@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{SETTLE_EVERY, choose, look_until_settled};
 use crate::{
@@ -11,8 +11,11 @@ use crate::{
     state::{Datum, Digests, Generation, Mechanism, Origin},
 };
 
-/// The other process waits meanwhile, or clients do.
-const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+/// How long what is not there is waited for. The other process waits meanwhile, or clients do.
+const ABSENT_MAX: Duration = Duration::from_millis(1500);
+
+/// How long one look may take, so that both together are less than what the other process waits.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
 /// Looks again at what may have changed while another process served, has that served with a number after `last`,
 /// and publishes from now on. `theirs` is what that process has served last: whatever is not the same here is read
@@ -27,7 +30,7 @@ pub async fn catch_up(
     last: Generation,
     theirs: Option<&Digests>,
 ) -> Result<(), Refused> {
-    let deadline = Instant::now() + CATCH_UP_MAX;
+    let deadline = Instant::now() + ABSENT_MAX;
     let ours = reload.cell().load().digests.clone();
     let mut again = Vec::new();
     if let Some(copies) = reload.copies() {
@@ -58,7 +61,7 @@ async fn find(
         Some(Candidate::unreadable(datum, origin, reason.to_owned()))
     };
     loop {
-        let looked = timeout_at(deadline, look_until_settled(config, datum, Mechanism::Start)).await;
+        let looked = timeout(LOOK_MAX, look_until_settled(config, datum, Mechanism::Start)).await;
         let found = looked.unwrap_or_else(|_| nothing("it does not come to rest"));
         let chosen = choose(copies, datum, found).await;
         match chosen {

@@ -63,8 +63,10 @@ fn what_was_pushed_is_there_after_an_upgrade_a_stop_and_a_kill() {
                 "{change}"
             );
         };
+        let old = server.pid();
         server.upgrade();
         server.until_process(2);
+        eventually("the pid file of the new process", || (server.pid() != old).then_some(()));
         eventually("the admin side", || (server.admin_request("GET /status").process() == 2).then_some(()));
         check(&server, "an upgrade");
         server.signal(Signal::TERM);

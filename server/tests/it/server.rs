@@ -70,7 +70,14 @@ impl Server {
         let gone = || std::net::TcpStream::connect(self.public).is_err().then_some(());
         eventually("nobody who listens", gone);
         self.first = command(self.folder.path()).spawn().unwrap();
-        self.until_ready();
+        eventually("readiness", || {
+            if self.first.try_wait().unwrap().is_some() {
+                // It has met one that was about to die.
+                self.first = command(self.folder.path()).spawn().unwrap();
+            }
+            let mut client = Client::try_connect(self.public).ok()?;
+            (client.try_get("/health/ready").ok()?.status == 200).then_some(())
+        });
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
