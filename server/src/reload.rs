@@ -104,7 +104,8 @@ impl Reload {
         Self::start_with(first, generation, prepare, None)
     }
 
-    /// As [`Reload::start`], and keeps copies from the first [`Reload::follow`] on.
+    /// As [`Reload::start`]; with copies it keeps them from the first [`Reload::follow`] on, and publishes nothing
+    /// before [`Reload::reopen`].
     ///
     /// # Errors
     /// As [`Reload::start`].
@@ -137,7 +138,7 @@ impl Reload {
             publisher.remember(change);
         }
         let writer = Mutex::new(Writer { publisher, from, seen });
-        let (changed, open) = (watch::Sender::new(generation), watch::Sender::new(true));
+        let (changed, open) = (watch::Sender::new(generation), watch::Sender::new(copies.is_none()));
         Ok(Arc::new(Self { cell, writer, changed, open, prepare, copies }))
     }
 
@@ -304,7 +305,7 @@ impl Reload {
         (served.generation, served.digests.clone())
     }
 
-    /// Publishes again, because the successor did not come and has published nothing.
+    /// Publishes from now on, or again.
     pub fn reopen(&self) {
         let _writer = self.writer();
         if let Some(copies) = &self.copies {
@@ -313,8 +314,8 @@ impl Reload {
         self.open.send_replace(true);
     }
 
-    /// Goes on after another process, which has served `last` last, with `again` in the place of what is served, and
-    /// publishes from now on. The process must not have answered anybody since that one did.
+    /// Goes on after another process, which has served `last` last, with `again` in the place of what is served.
+    /// This process must not have answered anybody since that one did.
     ///
     /// # Errors
     /// Some of `again` has faults, or cannot be prepared for. What was served before is served on, with a
@@ -343,7 +344,6 @@ impl Reload {
             let from: Vec<_> = writer.from.values().cloned().collect();
             copies.settle(&self.cell.load(), &from);
         }
-        self.open.send_replace(true);
         Ok(())
     }
 

@@ -163,8 +163,8 @@ impl Life {
         let last = last.unwrap_or(Generation(ours.0.saturating_sub(1)));
         if let Err(refused) = sources::catch_up(&self.config, &self.reload, last, None).await {
             tracing::error!(reason = reload::reason(&refused), "what the new process has published is lost");
-            self.reload.reopen();
         }
+        self.reload.reopen();
     }
 
     /// From now on the successor serves.

@@ -159,7 +159,13 @@ async fn greeted(greetings: &mut Option<mpsc::Receiver<(Hello, Channel)>>) -> Op
 
 /// Serves the connections that the predecessor still sends.
 async fn inherit(life: Arc<Life>, channel: Channel) {
-    match predecessor::adopt(&channel, &life.connections).await {
+    let mut turn = predecessor::adopt(&channel, &life.connections).await;
+    // Whatever it says, it publishes no more; until it does, a request may begin in it.
+    life.reload.reopen();
+    while let Ok(Turn::Stopped) = turn {
+        turn = predecessor::adopt(&channel, &life.connections).await;
+    }
+    match turn {
         Ok(Turn::Done) => tracing::info!("everything is handed over"),
         Ok(Turn::Gone) => tracing::warn!("the old process ended before everything was handed over"),
         Ok(turn) => tracing::error!(?turn, "the old process lost its way"),

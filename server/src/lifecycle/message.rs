@@ -12,6 +12,8 @@
 //!  | <------- Commit -------------------------- |
 //!  |   accepts                                  |
 //!  | -- Committed ----------------------------> |   stops to accept
+//!  | <------- Stopped ------------------------- |   no request begins here any more
+//!  |   publishes                                |
 //!  | <------- Connection + socket ------------- |   as each comes to a boundary
 //!  | -- Adopted ------------------------------> |   only now the old one lets go of its copy
 //!  | <------- Done ---------------------------- |   and ends
@@ -29,7 +31,7 @@ use crate::{
 };
 
 /// Raised whenever an old and a new process could misunderstand each other; they refuse then.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// One message; descriptors and raw bytes travel beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,8 @@ pub(super) enum Message {
     },
     /// I accept connections.
     Committed,
+    /// No request begins here any more (`handoff-live`): what you publish from now on goes back in no answer.
+    Stopped,
     /// A connection. Bytes: what was read of it and not used. Descriptor: its socket.
     Connection {
         id: u64,

@@ -113,6 +113,8 @@ impl Predecessor {
 pub(super) enum Turn {
     /// Serve from now on, and go on from what the old process served last.
     Commit { generation: Generation, digests: Digests },
+    /// No request begins in the old process any more.
+    Stopped,
     /// Everything is handed over.
     Done,
     /// It ended without a word: whatever it left is ours.
@@ -144,6 +146,7 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
                 connections.serve(stream, bytes, side);
             }
             Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
+            Message::Stopped => return Ok(Turn::Stopped),
             Message::Done => return Ok(Turn::Done),
             Message::Refuse { reason } => return Ok(Turn::Refused(reason)),
             other => return Err(Error::Protocol(format!("unexpected message {other:?}"))),

@@ -165,6 +165,7 @@ impl Prepared {
             Some(channel) => take_over(&life, strategy, channel, last).await?,
             None => {
                 go_on(&life, last, None).await?;
+                life.reload.reopen();
                 None
             }
         };
@@ -210,6 +211,7 @@ async fn take_over(
         // This process has listeners of its own and serves as soon as it can. The old one has published nothing
         // since it said what it serves.
         go_on(life, last, None).await?;
+        life.reload.reopen();
         return Ok(Some(channel));
     }
     match channel.send(&Message::Ready, &[], &[]).await {
@@ -220,20 +222,25 @@ async fn take_over(
     match predecessor::adopt(&channel, &life.connections).await? {
         Turn::Commit { generation, digests } => {
             go_on(life, generation, Some(&digests)).await?;
+            if strategy == Strategy::Handoff {
+                // Its last answers are told apart by their process; nothing waits for them.
+                life.reload.reopen();
+            }
             Ok(Some(channel))
         }
         // It died without a word. Its listeners are here and their queues are waiting.
         Turn::Gone => {
             let last = life.reload.copies().and_then(|copies| copies.last_generation()).max(Some(last));
             go_on(life, last.unwrap_or(Generation(0)), None).await?;
+            life.reload.reopen();
             Ok(None)
         }
-        Turn::Done => Err(Error::Dismissed("it was done before it began".to_owned())),
+        Turn::Done | Turn::Stopped => Err(Error::Dismissed("it was done before it began".to_owned())),
         Turn::Refused(reason) => Err(Error::Dismissed(reason)),
     }
 }
 
-/// Serves nothing older than what another process has served last, and publishes from now on.
+/// Serves nothing older than what another process has served last.
 async fn go_on(life: &Arc<Life>, last: Generation, theirs: Option<&Digests>) -> Result<(), Error> {
     Ok(sources::catch_up(&life.config, &life.reload, last, theirs).await?)
 }

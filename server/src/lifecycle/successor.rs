@@ -156,6 +156,10 @@ impl Swap {
                 self.prove().await?;
                 self.commit().await?;
                 self.life.connections.direct(Directive::Move);
+                let channel = self.channel("transfer")?;
+                if let Err(error) = channel.send(&Message::Stopped, &[], &[]).await {
+                    return Err(self.broken("transfer", &error));
+                }
                 self.move_connections().await?;
             }
         }

@@ -17,8 +17,8 @@ const ABSENT_MAX: Duration = Duration::from_millis(1500);
 /// How long one look may take, so that both together are less than what the other process waits.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// Looks again at what may have changed while another process served, has that served with a number after `last`,
-/// and publishes from now on. `theirs` is what that process has served last: whatever is not the same here is read
+/// Looks again at what may have changed while another process served, and has that served with a number after
+/// `last`. `theirs` is what that process has served last: whatever is not the same here is read
 /// again, from its place and its copy, and must be there. Without a word of it only copies that it has touched are
 /// looked at: changes of the places themselves are noticed by who watches them.
 ///

@@ -59,7 +59,7 @@ impl Scripted {
     pub(crate) fn welcomed(server: &Server) -> Self {
         eventually("a welcome", || {
             let mut scripted = Self::connect(server);
-            (scripted.greet(2)["is"] == "welcome").then_some(scripted)
+            (scripted.greet(3)["is"] == "welcome").then_some(scripted)
         })
     }
 
@@ -197,7 +197,7 @@ fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
 
     let mut late = Scripted::connect(&server);
     late.say(&json!({
-        "is": "hello", "protocol": 2, "pid": 1, "version": "late", "strategy": "handoff-live", "ticket": "old",
+        "is": "hello", "protocol": 3, "pid": 1, "version": "late", "strategy": "handoff-live", "ticket": "old",
     }));
     assert_eq!(late.hear()["is"], "refuse");
     assert_eq!(late.descriptors.len(), 0);
