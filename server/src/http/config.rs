@@ -12,9 +12,10 @@ use super::{
     reply::{Problem, Reply},
 };
 use crate::{
-    config::{Config, FeedSettings, LogLevel},
+    config::FeedSettings,
+    effective::Effective,
     sources::push::Tags,
-    state::{Cluster, Datum, Degradation, Digests, Generation, Mechanism, Node, Snapshot},
+    state::{Datum, Digests, Generation, Mechanism, Node, Snapshot},
 };
 
 /// `GET /config`
@@ -25,40 +26,10 @@ struct Told<'a> {
     /// Users on the list.
     blacklisted: usize,
     events: usize,
-    cluster: Effective,
+    /// What the cluster configuration and the settings amount to.
+    effective: Effective,
     nodes: &'a [Node],
     sources: Sources,
-}
-
-/// The cluster configuration over the settings that the process was started with.
-#[derive(Debug, Serialize)]
-struct Effective {
-    log_level: LogLevel,
-    rate_limits: EffectiveLimits,
-    degradation: Degradation,
-    pools: EffectivePools,
-}
-
-/// 0: no limit.
-#[derive(Debug, Serialize)]
-struct EffectiveLimits {
-    orders_per_user_per_second: u32,
-    per_second: EffectiveRoutes,
-}
-
-#[derive(Debug, Serialize)]
-struct EffectiveRoutes {
-    event_list: u32,
-    event_info: u32,
-    orders: u32,
-    order: u32,
-}
-
-/// Null: nobody has said anything.
-#[derive(Debug, Serialize)]
-struct EffectivePools {
-    mysql: Option<u32>,
-    redis: Option<u32>,
 }
 
 /// Where each kind of data comes from.
@@ -84,7 +55,8 @@ pub(super) fn show(app: &App, snapshot: &Snapshot, request: &Request<Bytes>) -> 
         digests: &snapshot.digests,
         blacklisted: snapshot.blacklist.len(),
         events: snapshot.activities.events().len(),
-        cluster: Effective::of(&app.parts.config, &snapshot.cluster),
+        // All of it by the snapshot, so that its generation stands for it.
+        effective: Effective::of(&app.parts.config, &snapshot.cluster, snapshot.cluster.pools),
         nodes: &snapshot.nodes,
         sources: Sources {
             blacklist: SourceTold::of(&reload.blacklist),
@@ -135,27 +107,6 @@ fn refused_query(request: &Request<Bytes>) -> Option<Reply> {
     let query = request.uri().query().filter(|query| !query.is_empty())?;
     let detail = format!("this path takes no query, and {query:?} would be ignored");
     Some(Problem::plain(StatusCode::BAD_REQUEST, detail).into())
-}
-
-impl Effective {
-    fn of(config: &Config, cluster: &Cluster) -> Self {
-        let Cluster { log_level, rate_limits, degradation, pools, nodes: _ } = cluster;
-        let (per_user, per_second) = (rate_limits.orders_per_user_per_second, &rate_limits.per_second);
-        Self {
-            log_level: log_level.unwrap_or(config.global.log_level),
-            rate_limits: EffectiveLimits {
-                orders_per_user_per_second: per_user.unwrap_or(config.limits.orders_per_user_per_second),
-                per_second: EffectiveRoutes {
-                    event_list: per_second.event_list.unwrap_or(0),
-                    event_info: per_second.event_info.unwrap_or(0),
-                    orders: per_second.orders.unwrap_or(0),
-                    order: per_second.order.unwrap_or(0),
-                },
-            },
-            degradation: *degradation,
-            pools: EffectivePools { mysql: pools.mysql, redis: pools.redis },
-        }
-    }
 }
 
 impl SourceTold {

@@ -296,7 +296,7 @@ fn a_push_survives_an_old_process_that_dies_without_a_word() {
         rustix::process::kill_process(pid, Signal::KILL).unwrap();
         server.until_process(2);
         let told = config(&server);
-        assert_eq!(told["cluster"]["log_level"], "warn", "{}", server.log());
+        assert_eq!(told["effective"]["log_level"]["value"], "warn", "{}", server.log());
         assert!(told["generation"].as_u64().unwrap() > last, "{told}");
         asked.join().unwrap();
     });

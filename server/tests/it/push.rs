@@ -1,6 +1,11 @@
 //! Changes that are sent to the admin side, over the network and by the command line.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use serde_json::{Value, json};
 
@@ -196,4 +201,42 @@ fn a_refused_long_body_is_told_to_the_command_line() {
     let (code, _, errors) = run(Path::new(&server.path("")), "push blacklist long -c seckill.toml");
     assert_eq!(code, 1, "{errors}");
     assert!(errors.contains("413 Payload Too Large: the body may have at most 4096 bytes"), "{errors}");
+}
+
+/// What was acknowledged stays, whichever process has acknowledged it.
+#[test]
+fn no_push_that_was_acknowledged_is_lost_in_upgrades() {
+    let server = Server::start("handoff-live");
+    let upgrades_over = AtomicBool::new(false);
+    let (mut acknowledged, mut put_off, mut last) = (0, 0, 1);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                server.upgrade();
+            }
+            upgrades_over.store(true, Ordering::Relaxed);
+        });
+        let mut admin = Client::connect(server.admin);
+        while !upgrades_over.load(Ordering::Relaxed) {
+            let id = 1_000 + acknowledged;
+            // On the same connection all the time, which goes on in each new process.
+            let answer = server.ask(&mut admin, &format!("PUT /config/blacklist?delta +{id}\n"));
+            match answer.status {
+                200 => {
+                    let generation = answer.json()["generation"].as_u64().unwrap();
+                    assert!(generation > last, "generation {generation} after {last}");
+                    (acknowledged, last) = (acknowledged + 1, generation);
+                }
+                503 => {
+                    assert_eq!(answer.header("retry-after"), Some("1"));
+                    put_off += 1;
+                }
+                other => panic!("{other}: {}", answer.body),
+            }
+        }
+    });
+    server.until_process(21);
+    let told = server.admin_request("GET /config").json();
+    assert_eq!(told["blacklisted"], acknowledged + 1, "{put_off} were put off; {told}");
+    assert!(acknowledged > 0);
 }

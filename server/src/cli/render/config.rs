@@ -19,14 +19,14 @@ fn write(text: &mut String, body: &Value) -> fmt::Result {
         "generation {}: {} events, {} users blacklisted",
         body["generation"], body["events"], body["blacklisted"]
     )?;
-    let cluster = &body["cluster"];
-    line(text, "log level", word(&cluster["log_level"]))?;
-    line(text, "switches", &switches(&cluster["degradation"]))?;
-    let limits = &cluster["rate_limits"];
+    let effective = &body["effective"];
+    line(text, "log level", word(&effective["log_level"]["value"]))?;
+    line(text, "switches", &switches(&effective["degradation"]))?;
+    let limits = &effective["rate_limits"];
     line(text, "limits", &format!("requests a second: {}", routes(&limits["per_second"])))?;
     let per_user = limit(&limits["orders_per_user_per_second"]);
     line(text, "", &format!("orders a second of one user: {per_user}"))?;
-    let pools = &cluster["pools"];
+    let pools = &effective["pools"];
     line(text, "pools", &format!("mysql {}, redis {}", pool(&pools["mysql"]), pool(&pools["redis"])))?;
     for datum in ["blacklist", "cluster", "activities"] {
         let source = &body["sources"][datum];
@@ -59,8 +59,8 @@ fn line(text: &mut String, label: &str, told: &str) -> fmt::Result {
 }
 
 fn switches(degradation: &Value) -> String {
-    let buying = if degradation["buying_closed"] == true { "closed" } else { "open" };
-    let left = if degradation["listing_from_cache"] == true { "not told" } else { "told" };
+    let buying = if degradation["buying_closed"]["value"] == true { "closed" } else { "open" };
+    let left = if degradation["listing_from_cache"]["value"] == true { "not told" } else { "told" };
     format!("buying is {buying}, what is left of the goods is {left}")
 }
 
@@ -75,15 +75,15 @@ fn routes(limits: &Value) -> String {
     told.join(", ")
 }
 
-fn limit(value: &Value) -> String {
-    match value.as_u64() {
+fn limit(setting: &Value) -> String {
+    match setting["value"].as_u64() {
         Some(0) | None => "any".to_owned(),
         Some(limit) => limit.to_string(),
     }
 }
 
-fn pool(value: &Value) -> String {
-    value.as_u64().map_or_else(|| "-".to_owned(), |size| size.to_string())
+fn pool(setting: &Value) -> String {
+    setting["value"].as_u64().map_or_else(|| "-".to_owned(), |size| size.to_string())
 }
 
 #[cfg(test)]
@@ -93,14 +93,16 @@ mod tests {
     #[test]
     fn what_is_served_and_whence() {
         let source = |by: &str, from: &str| serde_json::json!({"by": by, "from": from, "every_ms": 5000});
+        let setting = |value: Value| serde_json::json!({"value": value, "from": "cluster"});
         let body = serde_json::json!({
             "generation": 7, "events": 3, "blacklisted": 10_000_000,
             "digests": {"blacklist": "9f86d081884c", "cluster": "", "activities": "60303ae22b99"},
-            "cluster": {"log_level": "info",
-                "rate_limits": {"orders_per_user_per_second": 5,
-                    "per_second": {"event_list": 0, "event_info": 0, "orders": 1_000_000, "order": 10_000_000}},
-                "degradation": {"buying_closed": false, "listing_from_cache": true},
-                "pools": {"mysql": 16, "redis": null}},
+            "effective": {"log_level": setting("info".into()),
+                "rate_limits": {"orders_per_user_per_second": setting(5.into()),
+                    "per_second": {"event_list": setting(0.into()), "event_info": setting(0.into()), "orders": setting(1_000_000.into()),
+                        "order": setting(10_000_000.into())}},
+                "degradation": {"buying_closed": setting(false.into()), "listing_from_cache": setting(true.into())},
+                "pools": {"mysql": setting(16.into()), "redis": setting(Value::Null)}},
             "nodes": [{"name": "a", "address": "10.0.0.1:8080", "admin": "10.0.0.1:8081", "version": "42", "process": 3}],
             "sources": {"blacklist": source("file", "./blacklist.txt"),
                 "cluster": source("etcd", "etcd:/seckill/config"),

@@ -12,8 +12,8 @@ async fn the_configuration_is_told_as_it_acts() {
         (&body["generation"], &body["blacklisted"], &body["events"]),
         (&5.into(), &1.into(), &3.into())
     );
-    assert_eq!(body["cluster"]["log_level"], "info");
-    assert_eq!(body["cluster"]["rate_limits"]["orders_per_user_per_second"], 9);
+    assert_eq!(body["effective"]["log_level"], json!({"value": "info", "from": "settings"}));
+    assert_eq!(body["effective"]["rate_limits"]["orders_per_user_per_second"]["value"], 9);
     assert_eq!((&body["nodes"], &body["digests"]["cluster"]), (&json!([]), &json!("")));
     assert_eq!(
         (&body["sources"]["cluster"]["by"], &body["sources"]["cluster"]["every_ms"]),
@@ -25,16 +25,14 @@ async fn the_configuration_is_told_as_it_acts() {
         "per_second": {"orders": 70}}, "pools": {"redis": 8}, "nodes": [node]});
     assert_eq!(fixture.manage(Method::PUT, "/config/cluster", &document.to_string()).await.status, 200);
     let body = fixture.manage(Method::GET, "/config", "").await.json();
-    let cluster = &body["cluster"];
-    assert_eq!(
-        (&cluster["log_level"], &cluster["pools"]),
-        (&json!("debug"), &json!({"mysql": null, "redis": 8}))
-    );
-    assert_eq!(
-        cluster["rate_limits"],
-        json!({"orders_per_user_per_second": 2,
-            "per_second": {"event_list": 0, "event_info": 0, "orders": 70, "order": 0}})
-    );
+    let effective = &body["effective"];
+    assert_eq!(effective["log_level"], json!({"value": "debug", "from": "cluster"}));
+    assert_eq!(effective["pools"]["redis"], json!({"value": 8, "from": "cluster"}));
+    assert_eq!(effective["pools"]["mysql"], json!({"value": null, "from": "default"}));
+    let limits = &effective["rate_limits"];
+    assert_eq!(limits["orders_per_user_per_second"], json!({"value": 2, "from": "cluster"}));
+    assert_eq!(limits["per_second"]["orders"], json!({"value": 70, "from": "cluster"}));
+    assert_eq!(limits["per_second"]["order"], json!({"value": 0, "from": "default"}));
     assert_eq!(body["nodes"], json!([node]));
 }
 
