@@ -207,11 +207,12 @@ impl<'a> Partial<'a> {
         let attribution = Attribution::new(&background.events);
         let span = self.reach.span(&background.plan.load, background.instrument.interrupted);
         let rescued = self.retries.rescued();
-        let look = self.doubtful.look(background);
+        let propagation = self.spreading.finish();
+        let look = self.doubtful.look(background, &propagation);
         let excused_ns = look.as_ref().and_then(|look| look.hard_upper_ns(background, &self.outages, span));
         let (downtime, attributed) = downtime::measure(background, self.outages, span, &attribution);
         requests.attribute(attributed.failed, attributed.unattributed);
-        let (invariants, orders) = invariants::check(background, &self.suspects);
+        let (invariants, orders) = invariants::check(background, &self.suspects, &propagation);
         Analysis {
             span,
             load: self.load.finish(background, &requests),
@@ -227,7 +228,7 @@ impl<'a> Partial<'a> {
             sla: sla::measure(&background.events, &downtime, &requests, &self.windows, span),
             events: events(background, &downtime),
             latency: self.latency.finish(),
-            propagation: self.spreading.finish(),
+            propagation,
             orders,
             invariants,
             store_read: background.environment.store_read,

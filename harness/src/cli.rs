@@ -128,11 +128,11 @@ struct CalibrateArgs {
 struct ScenarioArgs {
     #[command(flatten)]
     wanted: Wanted,
-    /// Where the services come from: auto or embedded.
+    /// Services: auto, processes, embedded or external.
     #[arg(
         long,
         value_name = "KIND",
-        value_parser = ["auto", "embedded"],
+        value_parser = ["auto", "processes", "embedded", "external"],
         default_value = "auto",
         hide_possible_values = true
     )]
@@ -205,7 +205,7 @@ pub fn run(
         Command::Scenario(asked) => {
             let mut overrides = asked.wanted.overrides();
             if asked.services != "auto" {
-                overrides.push(flag("--services", "services.store", &asked.services));
+                overrides.push(flag("--services", "services.kind", &asked.services));
             }
             let scenario = match scenario::load(&asked.wanted.scenario, working_folder, &overrides) {
                 Ok(scenario) => scenario,

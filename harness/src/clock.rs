@@ -60,6 +60,12 @@ impl RunClock {
         }
     }
 
+    /// What the wall clock shows `at_ns` after the zero, if nobody sets it meanwhile.
+    #[must_use]
+    pub fn wall(&self, at_ns: u64) -> Timestamp {
+        self.anchor + Duration::from_nanos(at_ns)
+    }
+
     /// The zero in wall time.
     #[must_use]
     pub fn anchor(&self) -> Timestamp {

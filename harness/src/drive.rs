@@ -1,8 +1,10 @@
 //! Makes the plan happen: load and timeline at the same time, into observations.
 
 mod exec;
+mod fault;
 mod http;
 pub mod load;
+mod reload;
 mod signal;
 pub mod timeline;
 mod upgrade;

@@ -5,10 +5,14 @@
 
 mod ask;
 mod build;
+mod contents;
 mod control;
+mod etcd;
 mod external;
+mod gateway;
 mod group;
 mod machine;
+mod pages;
 mod ports;
 mod processes;
 mod reference;
@@ -24,15 +28,23 @@ use crate::plan::{Plan, TargetPlan};
 
 pub use self::{
     ask::Reply,
+    contents::{Content, Contents},
     control::{Answer, Control, Identity},
+    etcd::Etcd,
     external::External,
+    gateway::Gateway,
     group::{Group, GroupWatch},
     machine::{RunFacts, record},
+    pages::Pages,
     reference::{Reference, Stopped},
     release::{Release, Releases},
+    settings::Place,
     store::Stored,
 };
-pub(crate) use self::{control::chain, machine::shown};
+pub(crate) use self::{
+    control::{chain, client},
+    machine::shown,
+};
 
 /// The target of a run, ready to be loaded.
 #[derive(Debug)]
@@ -50,7 +62,7 @@ impl Environment {
     pub async fn start(plan: &Plan, folder: &Path, now: Timestamp) -> Result<Self, Error> {
         match &plan.target {
             TargetPlan::Reference(reference) => {
-                Ok(Self::Reference(Box::new(Reference::start(reference, folder, now).await?)))
+                Ok(Self::Reference(Box::new(Reference::start(reference, plan.seed, folder, now).await?)))
             }
             TargetPlan::External(external) => Ok(Self::External(External::reach(external).await?)),
         }
@@ -117,6 +129,27 @@ pub enum Error {
     },
     #[error("find a free port on 127.0.0.1")]
     Port(#[source] io::Error),
+    #[error(
+        "start etcd: there is no program of that name in PATH; `apt-get install etcd-server` brings one, \
+         and `--services external` with services.etcd = \"127.0.0.1:2379\" uses one that runs already"
+    )]
+    NoEtcd,
+    #[error("see etcd ready: {how}; its log is {log}, which ends with:\n{tail}")]
+    EtcdNotReady { how: String, log: PathBuf, tail: String },
+    #[error(
+        "use etcd at {address}: it does not say that it is healthy (GET /health); start it, or name another"
+    )]
+    NoHealthyEtcd { address: String },
+    #[error("break etcd at {address}: it is not ours; use `--services processes`")]
+    NotOurEtcd { address: String },
+    #[error("ask etcd at {address}")]
+    Etcd {
+        address: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("serve pages on 127.0.0.1")]
+    Pages(#[source] io::Error),
     #[error("become the parent of the server's successors (PR_SET_CHILD_SUBREAPER)")]
     Subreaper(#[source] io::Error),
     #[error("see the server ready: {how}; its log is {log}, which ends with:\n{tail}")]

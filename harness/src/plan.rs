@@ -4,7 +4,9 @@
 //! reads a clock, a file or the network. All times are nanoseconds after the start of the load (`t0`).
 
 mod arrivals;
+mod change;
 mod control;
+mod gate;
 mod stages;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
@@ -13,10 +15,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use arrivals::{RequestPicker, arrivals, planned, planned_of};
+pub use change::{
+    Bad, By, Datum, EtcdFault, EtcdPlan, FaultAction, FeedPlan, Feeds, How, Kept, ReloadAction, Storm, listed,
+};
+pub use gate::Gate;
 pub use stages::lowest_share;
 
 /// Version of `plan.json`; a reader refuses any other.
-pub const PLAN_SCHEMA_VERSION: u32 = 2;
+pub const PLAN_SCHEMA_VERSION: u32 = 3;
 
 /// Everything a run will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +87,12 @@ pub struct ReferencePlan {
     pub faults: Vec<String>,
     /// Settings for `[upgrade]` of the server's file beside the strategy, for example `drain_ms`.
     pub upgrade: BTreeMap<String, u64>,
+    /// Ids on the blacklist beside those of the load's users; drawn from the seed.
+    pub blacklist: u64,
+    /// So many of the load's users are on it too, others after every change of it.
+    pub listed: u32,
+    pub reload: Feeds,
+    pub etcd: EtcdPlan,
 }
 
 /// A server that somebody else started.
@@ -302,7 +314,8 @@ pub enum Op {
 pub struct EventPlan {
     /// Unique, for example `upgrade-7`.
     pub id: String,
-    /// When it is due. Events run one after the other: a late predecessor delays the next.
+    /// When it is due. Upgrades, commands, requests and signals run one after the other, and beside them changes
+    /// and faults likewise: a late predecessor delays the next.
     pub at_ns: u64,
     pub action: Action,
 }
@@ -324,6 +337,10 @@ pub enum Action {
     Http(HttpAction),
     /// A signal to the reference server's process, or to the pid in a file; its name without `SIG`.
     Signal { signal: String, pid_file: Option<PathBuf> },
+    /// Change what the reference server is configured with.
+    Reload(ReloadAction),
+    /// Break a service, and mend it.
+    Fault(FaultAction),
 }
 
 /// A request as an event.
@@ -352,7 +369,7 @@ pub enum Side {
 }
 
 impl Action {
-    /// The word for reports: `upgrade`, `exec`, `http` or `signal`.
+    /// The word for reports: `upgrade`, `exec`, `http`, `signal`, `reload` or `fault`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -360,38 +377,8 @@ impl Action {
             Self::Exec { .. } => "exec",
             Self::Http(_) => "http",
             Self::Signal { .. } => "signal",
+            Self::Reload(_) => "reload",
+            Self::Fault(_) => "fault",
         }
     }
-}
-
-/// A limit that the run is held to. Invariants are always held and need no gate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "gate", content = "limit")]
-pub enum Gate {
-    /// Failed attempts, strict: no retry is assumed.
-    FailedMax(u64),
-    /// Availability by request, 0 to 1.
-    AvailabilityMin(f64),
-    /// Sum of the upper bounds of all hard windows, milliseconds.
-    HardDowntimeMsMax(f64),
-    /// Sum of all brownout windows, milliseconds.
-    BrownoutMsMax(f64),
-    /// Latency from the intended time, 99th percentile, milliseconds.
-    LatencyP99MsMax(f64),
-    /// Upgrades that ended `ok`.
-    UpgradesMin(u64),
-    /// Events that did not end as expected.
-    EventsFailedMax(u64),
-    /// Connections of reused streams that the server closed.
-    ClosedByServerMax(u64),
-    /// How long after a change was acknowledged an attempt was sent whose answer still came from before it,
-    /// milliseconds; the longest of the run.
-    StaleMsMax(f64),
-    /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
-    LatenessP99UsMax(u64),
-    /// Attempts that the generator could not send; beyond it the run is inconclusive.
-    UnsentMax(u64),
-    /// Longest time for which an attempt was due and nothing sent it, milliseconds; beyond it the run is
-    /// inconclusive.
-    BlindMsMax(f64),
 }

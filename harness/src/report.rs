@@ -18,7 +18,8 @@ pub use model::{
     Alert, Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Control,
     Daily, Definition, Downtime, Environment, Event, FailureBound, FailureBounds, FailureClass, GateEntry,
     Invariant, InvariantWord, Latency, LatencyGroup, Load, Machine, Orders, OutcomeWord, Propagation,
-    Quantiles, Report, Requests, Run, ServedWithin, Sla, Spread, Stream, Target, VerdictSection, Window,
+    PropagationOfProcess, Quantiles, Report, Requests, Run, ServedWithin, Sla, Spread, Stream, Target,
+    VerdictSection, Window,
 };
 
 /// Version of `report.json`. It rises when a field goes or changes its meaning; new fields may come.

@@ -324,12 +324,15 @@ pub(crate) fn paint() -> Paint {
 }
 
 fn workload(plan: &Plan, environment: &Environment, run_id: String) -> Workload {
-    let (sale_events, headers) = match &plan.target {
-        TargetPlan::Reference(reference) => (reference.sale_events, HeaderNames::reference()),
+    let (sale_events, some_listed, headers) = match &plan.target {
+        TargetPlan::Reference(reference) => {
+            (reference.sale_events, reference.listed > 0, HeaderNames::reference())
+        }
         TargetPlan::External(external) => (
             0,
+            false,
             HeaderNames { process: external.process_header.clone(), config: external.config_header.clone() },
         ),
     };
-    Workload { run_id, tokens: environment.tokens().to_vec(), sale_events, headers }
+    Workload { run_id, tokens: environment.tokens().to_vec(), sale_events, some_listed, headers }
 }

@@ -8,6 +8,7 @@
 //! the command line go through the same checks. Deliberately absent: running anything, and every clock.
 
 mod catalog;
+mod change;
 mod client;
 mod connection;
 mod duration;
@@ -114,8 +115,8 @@ fn read_root(root: Section<'_>, expected_name: Option<&str>) -> Option<Scenario>
     root.require("description", "say in a sentence what the scenario shows");
     let description = root.string("description").map(|entry| entry.value);
     let target = root.required_section("target", "write [target] with kind = \"reference\"");
-    let target = target.and_then(|section| target::read(section));
-    target::read_services(&root, target.as_ref());
+    let mut target = target.and_then(|section| target::read(section));
+    target::read_services(&root, target.as_mut());
     let load = root.required_section("load", "write [load] with a rate, a duration and its streams");
     let load = load.and_then(|section| load::read(section, target.as_ref()));
     let events = event::read(&root, target.as_ref(), load.as_ref());

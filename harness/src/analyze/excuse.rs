@@ -14,6 +14,7 @@ use super::{
     intervals::{self, Interval},
     latency::Times,
     machine::{self, Machine},
+    propagation::Propagation,
     select::{self, Span},
     waits::{self, LongestOf, WAIT_MIN_NS, Waits},
 };
@@ -31,6 +32,8 @@ pub struct Excuse {
     pub brownout_ns: u64,
     /// What [`ServedWithin`](super::latency::ServedWithin) says of 99 %.
     pub served_p99_ns: Option<u64>,
+    /// How the changes spread.
+    pub propagation: Vec<Propagation>,
     /// From the first to the last slow attempt of which a part is explained; without a slow one, of any.
     pub when: Interval,
     /// The instrument's longest wait in that time.
@@ -86,9 +89,10 @@ impl Doubtful {
         self.slow.extend(other.slow);
     }
 
-    /// Looks at the slow attempts again; `None` when the instrument explains no part of any.
+    /// Looks at the slow attempts again, and at the changes that took long to be seen; `None` when the instrument
+    /// explains no part of any.
     #[must_use]
-    pub fn look(mut self, background: &Background) -> Option<Look> {
+    pub fn look(mut self, background: &Background, changes: &[Propagation]) -> Option<Look> {
         for attempt in &background.control {
             self.waits.add(Interval { from_ns: attempt.intended_ns, to_ns: attempt.ended_ns });
         }
@@ -121,9 +125,20 @@ impl Doubtful {
                 }
             }
         }
+        let mut propagation = changes.to_vec();
+        for change in &mut propagation {
+            let Some(effect_ns) = change.effect_ns else { continue };
+            let whole = Interval { from_ns: change.made_ns, to_ns: change.made_ns.saturating_add(effect_ns) };
+            let explained_ns = waits.explain_ns(whole);
+            if explained_ns >= WAIT_MIN_NS {
+                any_when = Some(hull(any_when, whole));
+                change.effect_ns = Some(effect_ns.saturating_sub(explained_ns));
+            }
+        }
         let when = slow_when.or(any_when)?;
         Some(Look {
             timeouts,
+            propagation,
             brownout_ns: intervals::measure_ns(&intervals::union(late)),
             served_p99_ns: served.within(990, self.attempts, u64::MAX),
             when,
@@ -139,6 +154,7 @@ pub struct Look {
     timeouts: Vec<(u16, Interval)>,
     brownout_ns: u64,
     served_p99_ns: Option<u64>,
+    propagation: Vec<Propagation>,
     when: Interval,
     longest_ns: u64,
 }
@@ -163,7 +179,17 @@ impl Look {
         downtime: &Downtime,
         hard_upper_ns: Option<u64>,
     ) -> Option<Excuse> {
-        let asked = background.plan.gates.iter().any(|gate| matches!(gate, Gate::LatencyP99MsMax(_)));
+        let is_asked = |gate: &Gate| {
+            matches!(
+                gate,
+                Gate::LatencyP99MsMax(_)
+                    | Gate::PushP99MsMax(_)
+                    | Gate::FileP99MsMax(_)
+                    | Gate::EtcdP99MsMax(_)
+                    | Gate::TimerP99MsMax(_)
+            )
+        };
+        let asked = background.plan.gates.iter().any(is_asked);
         if downtime.brownout_ns == 0 && downtime.hard.upper_ns == 0 && !asked {
             return None;
         }
@@ -172,6 +198,7 @@ impl Look {
             hard_upper_ns: hard_upper_ns.unwrap_or(downtime.hard.upper_ns),
             brownout_ns: self.brownout_ns,
             served_p99_ns: self.served_p99_ns,
+            propagation: self.propagation,
             when: self.when,
             longest_ns: self.longest_ns,
             machine: machine::measure(&background.machine, self.when),

@@ -8,8 +8,8 @@ use crate::{
         EventRecord, Instrument, Observations, Phase, StoredOrder, StoredStock,
     },
     plan::{
-        Action, Arrival, Client, ConnectionMode, EventPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
-        ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EtcdPlan, EventPlan, Feeds, LoadPlan, Op,
+        PLAN_SCHEMA_VERSION, Pace, Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
     },
 };
 
@@ -249,6 +249,10 @@ fn plan() -> Plan {
             limit_per_user: 2,
             faults: Vec::new(),
             upgrade: BTreeMap::new(),
+            blacklist: 2,
+            listed: 0,
+            reload: Feeds::new(),
+            etcd: EtcdPlan::None,
         }),
         load: LoadPlan {
             duration_ns: 10_000 * MS,

@@ -1,5 +1,5 @@
 //! What must hold whatever the gates say: no good is oversold, no order lost, doubled or invented, no
-//! process serves after it was replaced, no configuration comes back.
+//! process serves after it was replaced, no configuration comes back, nobody who is blacklisted buys.
 //!
 //! The checks take no longer than sorting the logs does. Each gives the smallest proof of a violation. A
 //! check that has nothing to look at is `not-checked` and says why; it never passes. A buying attempt
@@ -10,9 +10,11 @@
 
 mod config;
 mod ledger;
+mod listed;
 mod orders;
 mod process;
 
+use super::propagation::Propagation;
 use crate::observe::{Attempt, Background, BuyOutcome};
 
 use config::Configs;
@@ -72,7 +74,7 @@ pub struct Suspects {
 impl Suspects {
     #[must_use]
     pub fn new(background: &Background) -> Self {
-        Self { configs: Configs::default(), old_processes: OldProcesses::new(background) }
+        Self { configs: Configs::new(background), old_processes: OldProcesses::new(background) }
     }
 
     pub fn add(&mut self, attempt: &Attempt) {
@@ -88,9 +90,14 @@ impl Suspects {
 
 /// Runs every check, in the order of the report, and counts the buying attempts.
 #[must_use]
-pub fn check(background: &Background, suspects: &Suspects) -> (Vec<Invariant>, Orders) {
+pub fn check(
+    background: &Background,
+    suspects: &Suspects,
+    changes: &[Propagation],
+) -> (Vec<Invariant>, Orders) {
     let ledger = Ledger::new(background);
     let mut invariants = orders::check(&ledger);
+    invariants.extend(listed::nobody_listed_buys(background, changes));
     invariants.push(config::never_goes_back(&suspects.configs));
     let connections = &background.connections;
     invariants.push(process::no_old_process_after_upgrade(&suspects.old_processes, connections));

@@ -1,15 +1,18 @@
 //! How a change spreads: from the event that made it to the answers that show it.
 //!
-//! A change is known by a number that the one who made it acknowledged: the generation of a configuration, or
-//! the process generation of an upgrade. An answer shows it when it names that number or a higher one. Who
-//! acknowledges twice the same, or less than before, is held to the highest. Nothing but sending and ending
-//! times is compared, all of one clock.
+//! A change is known by a number: the generation of a configuration, which the one who was told acknowledged or
+//! the server's history names, or the process generation of an upgrade. An answer shows it when it names that
+//! number or a higher one. Who acknowledges twice the same, or less than before, is held to the highest.
+//! Nothing but sending and ending times is compared, all of one clock.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::observe::{Attempt, EventOutcome, EventRecord};
+use crate::{
+    observe::{Attempt, EventOutcome, EventRecord},
+    plan::By,
+};
 
 /// How one change spread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +20,34 @@ pub struct Propagation {
     /// Index in the observations' events.
     pub event: usize,
     pub mechanism: Mechanism,
-    /// From the event's start to the end of the first answer that shows the change.
+    /// When the change was made: the writer's last system call, the answer of etcd or of whoever was told. Of a
+    /// request and of an upgrade, which are asked for and not made by us, the event's start.
+    pub made_ns: u64,
+    /// From then to the end of the first answer that shows the change.
     pub first_ns: Option<u64>,
-    /// From the event's start to the end of the last answer that does not; `None` when there was none.
+    /// From then to the end of the last answer that does not; `None` when there was none.
     pub last_ns: Option<u64>,
+    /// From then until the change had been seen and nobody who asked later was answered without it; `None` when
+    /// it was never seen.
+    pub effect_ns: Option<u64>,
     /// Answers without the change to attempts that were sent after it had been acknowledged.
     pub stale_after_ack: u64,
     /// From the acknowledgement to the sending of the last of them, 0 when there was none; `None` when no
     /// answer to a later attempt told anything.
     pub stale_ns: Option<u64>,
+    /// The same of each process that answered without the change after it was made, and of the one that showed it
+    /// first.
+    pub processes: Vec<OfProcess>,
+}
+
+/// How one change came to one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OfProcess {
+    /// Process generation; 0 of a server that does not tell it.
+    pub process: u32,
+    /// As in [`Propagation`].
+    pub first_ns: Option<u64>,
+    pub last_ns: Option<u64>,
 }
 
 /// How the change got there.
@@ -33,16 +55,27 @@ pub struct Propagation {
 pub enum Mechanism {
     /// Somebody told the server.
     Push,
+    /// The file system told of it.
+    File,
+    /// etcd told of it.
+    Etcd,
+    /// A timer found it.
+    Timer,
     /// Another program serves.
     Upgrade,
 }
 
 impl Mechanism {
+    const ALL: [Self; 5] = [Self::Push, Self::File, Self::Etcd, Self::Timer, Self::Upgrade];
+
     /// The word for reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Push => "push",
+            Self::File => "file",
+            Self::Etcd => "etcd",
+            Self::Timer => "timer",
             Self::Upgrade => "upgrade",
         }
     }
@@ -50,8 +83,19 @@ impl Mechanism {
     /// The number that an answer names; 0 when it names none.
     fn number(self, attempt: &Attempt) -> u32 {
         match self {
-            Self::Push => attempt.config,
+            Self::Push | Self::File | Self::Etcd | Self::Timer => attempt.config,
             Self::Upgrade => attempt.process,
+        }
+    }
+}
+
+impl From<By> for Mechanism {
+    fn from(by: By) -> Self {
+        match by {
+            By::Push => Self::Push,
+            By::File => Self::File,
+            By::Etcd => Self::Etcd,
+            By::Timer => Self::Timer,
         }
     }
 }
@@ -59,12 +103,13 @@ impl Mechanism {
 /// What some of a run's answers tell of every change that was acknowledged. The warm-up counts: what is stale
 /// then is stale.
 #[derive(Debug, Clone)]
-pub struct Spreading([OfMechanism; 2]);
+pub struct Spreading(Vec<OfMechanism>);
 
 impl Spreading {
     #[must_use]
     pub fn new(events: &[EventRecord]) -> Self {
-        Self([Mechanism::Push, Mechanism::Upgrade].map(|mechanism| OfMechanism::new(events, mechanism)))
+        let of_each = Mechanism::ALL.map(|mechanism| OfMechanism::new(events, mechanism));
+        Self(of_each.into_iter().filter(|part| !part.changes.is_empty()).collect())
     }
 
     pub fn add(&mut self, attempt: &Attempt) {
@@ -88,22 +133,28 @@ impl Spreading {
     }
 }
 
-/// The number that an event acknowledged, and how the change came.
-fn acknowledged(event: &EventRecord) -> Option<(Mechanism, u32)> {
-    let (mechanism, place) = match event.kind.as_str() {
-        "http" => (Mechanism::Push, "/generation"),
-        "upgrade" => (Mechanism::Upgrade, "/new/process"),
+/// A number that an event came to, how the change came, and when it was made.
+fn acknowledged(event: &EventRecord) -> Option<(Mechanism, u32, u64)> {
+    let detail = |place: &str| event.detail.pointer(place).and_then(Value::as_u64);
+    let started = Some(event.started_ns);
+    let (mechanism, place, made_ns) = match event.kind.as_str() {
+        "http" => (Mechanism::Push, "/generation", started),
+        "upgrade" => (Mechanism::Upgrade, "/new/process", started),
+        "reload" => {
+            let by = serde_json::from_value::<By>(event.detail.get("by")?.clone()).ok()?;
+            (by.into(), "/generation", detail("/made_ns"))
+        }
         _ => return None,
     };
     let is_ok = event.outcome == EventOutcome::Ok && event.acked_ns > 0;
-    let number = event.detail.pointer(place).and_then(Value::as_u64).filter(|_| is_ok)?;
-    Some((mechanism, u32::try_from(number).ok()?))
+    let number = detail(place).filter(|_| is_ok)?;
+    Some((mechanism, u32::try_from(number).ok()?, made_ns?))
 }
 
 #[derive(Debug, Clone)]
 struct Change {
     event: usize,
-    started_ns: u64,
+    made_ns: u64,
     acked_ns: u64,
     number: u32,
 }
@@ -116,13 +167,23 @@ struct Answers {
     last_sent_ns: u64,
 }
 
+impl Answers {
+    fn with(self, other: Self) -> Self {
+        Self {
+            first_ended_ns: self.first_ended_ns.min(other.first_ended_ns),
+            last_ended_ns: self.last_ended_ns.max(other.last_ended_ns),
+            last_sent_ns: self.last_sent_ns.max(other.last_sent_ns),
+        }
+    }
+}
+
 /// What is known of the changes of one mechanism.
 #[derive(Debug, Clone)]
 struct OfMechanism {
     mechanism: Mechanism,
     changes: Vec<Change>,
-    /// By the number that they named.
-    answers: BTreeMap<u32, Answers>,
+    /// By process and the number that they named.
+    answers: BTreeMap<(u32, u32), Answers>,
     /// Stale answers of changes `from..to`, as a difference at both ends.
     differences: Vec<i64>,
 }
@@ -136,12 +197,12 @@ impl OfMechanism {
 
     fn add(&mut self, attempt: &Attempt) {
         let number = self.mechanism.number(attempt);
-        if number == 0 || self.changes.is_empty() {
+        if number == 0 {
             return;
         }
-        let Attempt { sent_ns, ended_ns, .. } = *attempt;
+        let Attempt { sent_ns, ended_ns, process, .. } = *attempt;
         self.see(
-            number,
+            (process, number),
             Answers { first_ended_ns: ended_ns, last_ended_ns: ended_ns, last_sent_ns: sent_ns },
         );
         let shown = self.changes.partition_point(|change| change.number <= number);
@@ -152,11 +213,8 @@ impl OfMechanism {
         }
     }
 
-    fn see(&mut self, number: u32, seen: Answers) {
-        let entry = self.answers.entry(number).or_insert(seen);
-        entry.first_ended_ns = entry.first_ended_ns.min(seen.first_ended_ns);
-        entry.last_ended_ns = entry.last_ended_ns.max(seen.last_ended_ns);
-        entry.last_sent_ns = entry.last_sent_ns.max(seen.last_sent_ns);
+    fn see(&mut self, number: (u32, u32), seen: Answers) {
+        self.answers.entry(number).and_modify(|known| *known = known.with(seen)).or_insert(seen);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -170,10 +228,17 @@ impl OfMechanism {
 
     /// Each change with the time of its acknowledgement.
     fn finish(&self) -> Vec<(u64, Propagation)> {
+        let mut of_all: BTreeMap<u32, Answers> = BTreeMap::new();
+        let mut of_each: BTreeMap<u32, BTreeMap<u32, Answers>> = BTreeMap::new();
+        for (&(process, number), &seen) in &self.answers {
+            of_all.entry(number).and_modify(|known| *known = known.with(seen)).or_insert(seen);
+            of_each.entry(process).or_default().insert(number, seen);
+        }
         let mut stale = 0_i64;
         let counted = self.changes.iter().zip(&self.differences).map(|(change, difference)| {
             stale += difference;
-            (change.acked_ns, change.propagation(self.mechanism, &self.answers, stale.unsigned_abs()))
+            let spread = change.propagation(self.mechanism, &of_all, &of_each, stale.unsigned_abs());
+            (change.acked_ns, spread)
         });
         counted.collect()
     }
@@ -182,9 +247,9 @@ impl OfMechanism {
 /// The changes in the order of their acknowledgements, which is the order of their numbers too.
 fn changes(events: &[EventRecord], wanted: Mechanism) -> Vec<Change> {
     let change = |(event, record): (usize, &EventRecord)| {
-        let (mechanism, number) = acknowledged(record)?;
-        let EventRecord { started_ns, acked_ns, .. } = *record;
-        (mechanism == wanted).then_some(Change { event, started_ns, acked_ns, number })
+        let (mechanism, number, made_ns) = acknowledged(record)?;
+        let acked_ns = record.acked_ns;
+        (mechanism == wanted).then_some(Change { event, made_ns, acked_ns, number })
     };
     let mut changes: Vec<Change> = events.iter().enumerate().filter_map(change).collect();
     changes.sort_by_key(|change| (change.acked_ns, change.number, change.event));
@@ -200,25 +265,58 @@ impl Change {
     fn propagation(
         &self,
         mechanism: Mechanism,
-        answers: &BTreeMap<u32, Answers>,
+        of_all: &BTreeMap<u32, Answers>,
+        of_each: &BTreeMap<u32, BTreeMap<u32, Answers>>,
         stale_after_ack: u64,
     ) -> Propagation {
-        let (with, without) = (answers.range(self.number..), answers.range(..self.number));
-        let first_ended_ns = with.clone().map(|(_, answers)| answers.first_ended_ns).min();
-        let last_ended_ns = without.clone().map(|(_, answers)| answers.last_ended_ns).max();
-        let last_sent_ns = without.clone().map(|(_, answers)| answers.last_sent_ns).max();
-        let told = with.chain(without).any(|(_, answers)| answers.last_sent_ns > self.acked_ns);
-        let since_start = |at_ns: u64| at_ns.checked_sub(self.started_ns);
+        let (with, without) = self.parts(of_all);
+        let told = [with, without].into_iter().flatten().any(|part| part.last_sent_ns > self.acked_ns);
+        let last_sent_ns = without.map_or(0, |without| without.last_sent_ns);
+        let first_ended_ns = with.map(|with| with.first_ended_ns);
+        let of_process = |(&process, answers): (&u32, &BTreeMap<u32, Answers>)| {
+            let (with, without) = self.parts(answers);
+            let (first_ns, last_ns) = self.first_and_last(with, without);
+            let is_first = with.is_some() && with.map(|with| with.first_ended_ns) == first_ended_ns;
+            (last_ns.is_some() || is_first).then_some(OfProcess { process, first_ns, last_ns })
+        };
+        let (first_ns, last_ns) = self.first_and_last(with, without);
         Propagation {
             event: self.event,
             mechanism,
-            // Seen before it began means that somebody else had made it.
-            first_ns: first_ended_ns.map(|at_ns| at_ns.saturating_sub(self.started_ns)),
-            last_ns: last_ended_ns.and_then(since_start),
+            made_ns: self.made_ns,
+            first_ns,
+            last_ns,
+            effect_ns: first_ended_ns.map(|at_ns| at_ns.max(last_sent_ns).saturating_sub(self.made_ns)),
             stale_after_ack,
-            stale_ns: told.then(|| last_sent_ns.unwrap_or(0).saturating_sub(self.acked_ns)),
+            stale_ns: told.then(|| last_sent_ns.saturating_sub(self.acked_ns)),
+            processes: of_each.iter().filter_map(of_process).collect(),
         }
     }
+
+    /// All answers with the change, and all without it.
+    fn parts(&self, answers: &BTreeMap<u32, Answers>) -> (Option<Answers>, Option<Answers>) {
+        let with = answers.range(self.number..).map(|(_, answers)| *answers).reduce(Answers::with);
+        let without = answers.range(..self.number).map(|(_, answers)| *answers).reduce(Answers::with);
+        (with, without)
+    }
+
+    fn first_and_last(&self, with: Option<Answers>, without: Option<Answers>) -> (Option<u64>, Option<u64>) {
+        // Seen before it began means that somebody else had made it.
+        let first_ns = with.map(|with| with.first_ended_ns.saturating_sub(self.made_ns));
+        (first_ns, without.and_then(|without| without.last_ended_ns.checked_sub(self.made_ns)))
+    }
+}
+
+/// The time within which 99 % of the changes by a mechanism had their effect; those that were never seen count as
+/// endless. `None` without a change.
+#[must_use]
+pub fn effect_p99(changes: &[Propagation], mechanism: Mechanism) -> Option<Option<u64>> {
+    let of_it = changes.iter().filter(|change| change.mechanism == mechanism);
+    let mut effects: Vec<u64> = of_it.map(|change| change.effect_ns.unwrap_or(u64::MAX)).collect();
+    effects.sort_unstable();
+    let rank = (effects.len() * 99).div_ceil(100);
+    let effect_ns = *effects.get(rank.checked_sub(1)?)?;
+    Some((effect_ns < u64::MAX).then_some(effect_ns))
 }
 
 #[cfg(test)]
@@ -291,6 +389,60 @@ mod tests {
         check(&log, &[(None, None, 0, None)]);
         log.observations.events[0].outcome = EventOutcome::Failed;
         check(&log, &[]);
+    }
+
+    /// `reload` events by a mechanism that were made and seen at these times.
+    fn changes_by(log: &mut Log, by: &str, changes: &[(u64, u64, u32)]) {
+        for (number, &(made_ms, acked_ms, generation)) in (1..).zip(changes) {
+            let mut event = upgrade(number, made_ms.saturating_sub(40), acked_ms);
+            event.kind = "reload".to_owned();
+            event.acked_ns = acked_ms * MS;
+            event.detail = json!({ "by": by, "made_ns": made_ms * MS, "generation": generation });
+            log.event(event);
+        }
+    }
+
+    #[test]
+    fn a_change_takes_effect_when_it_is_seen_and_nobody_later_goes_without() {
+        let mut log = Log::new();
+        changes_by(&mut log, "file", &[(100, 130, 2), (200, 230, 3), (300, 330, 4)]);
+        // Asked for before the change and answered after it: no fault of the mechanism.
+        answer(&mut log, 99, 150, 1);
+        answer(&mut log, 110, 112, 2);
+        // Seen after 5 ms, and still somebody went without 8 ms after it.
+        answer(&mut log, 203, 205, 3);
+        answer(&mut log, 208, 214, 2);
+        let measured = analyze(&log.finish()).propagation;
+        let effects: Vec<_> = measured.iter().map(|change| change.effect_ns.map(|ns| ns / MS)).collect();
+        assert_eq!(effects, [Some(12), Some(8), None]);
+        assert!(measured.iter().all(|change| change.mechanism == Mechanism::File));
+        let firsts: Vec<_> = measured.iter().map(|change| change.first_ns.map(|ns| ns / MS)).collect();
+        assert_eq!(firsts, [Some(12), Some(5), None]);
+        assert_eq!(effect_p99(&measured, Mechanism::File), Some(None), "one was never seen");
+        assert_eq!(effect_p99(&measured[..2], Mechanism::File), Some(Some(12 * MS)));
+        assert_eq!(effect_p99(&measured, Mechanism::Etcd), None);
+    }
+
+    #[test]
+    fn each_process_has_its_own_first_and_last() {
+        let mut log = Log::new();
+        changes_by(&mut log, "etcd", &[(100, 130, 2)]);
+        answer(&mut log, 101, 102, 1);
+        answer(&mut log, 103, 104, 2);
+        for (sent_ms, config) in [(110, 1), (120, 2)] {
+            answer(&mut log, sent_ms, sent_ms + 1, config);
+            log.last().process = 2;
+        }
+        answer(&mut log, 150, 151, 2);
+        log.last().process = 3;
+        let measured = analyze(&log.finish()).propagation;
+        let of = |process, first_ms, last_ms| OfProcess {
+            process,
+            first_ns: Some(first_ms * MS),
+            last_ns: Some(last_ms * MS),
+        };
+        // The third had nothing but the change.
+        assert_eq!(measured[0].processes, [of(1, 4, 2), of(2, 21, 11)]);
     }
 
     #[test]

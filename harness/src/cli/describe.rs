@@ -1,9 +1,11 @@
 //! `harness plan`: what would happen, for people, within 80 columns.
 
 use crate::{
+    observe::word,
     plan::{
-        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, HttpAction, LoadPlan, Plan, ReferencePlan,
-        Side, Stage, StreamPlan, TargetPlan, TlsPlan, planned_of,
+        Action, Arrival, By, Client, ConnectionMode, EtcdFault, EtcdPlan, EventPlan, FaultAction, FeedPlan,
+        Gate, HttpAction, Kept, LoadPlan, Plan, ReferencePlan, ReloadAction, Side, Stage, Storm, StreamPlan,
+        TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };
@@ -50,8 +52,21 @@ fn describe_target(target: &TargetPlan) -> String {
 }
 
 fn describe_reference(reference: &ReferencePlan) -> String {
-    let ReferencePlan { strategy, old, new, users, sale_events, stock, limit_per_user, faults, upgrade } =
-        reference;
+    let ReferencePlan {
+        strategy,
+        old,
+        new,
+        users,
+        sale_events,
+        stock,
+        limit_per_user,
+        faults,
+        upgrade,
+        blacklist,
+        listed,
+        reload,
+        etcd,
+    } = reference;
     let mut text = format!(
         "reference, strategy {strategy}; {users} users, {sale_events} sale events, {stock} of each good in \
          stock, {limit_per_user} per user"
@@ -66,6 +81,25 @@ fn describe_reference(reference: &ReferencePlan) -> String {
     }
     for (key, value) in upgrade {
         text += &format!("; {key} {value}");
+    }
+    if *listed > 0 || !reload.is_empty() {
+        text += &format!("; {blacklist} ids and {listed} of the users on the blacklist");
+    }
+    for (datum, FeedPlan { by, from, every_ms }) in reload {
+        text += &format!("; {} by {}", datum.word(), by.word());
+        match from {
+            Kept::Http => text += " from an address",
+            Kept::Etcd if *by != By::Etcd => text += " from etcd",
+            Kept::File | Kept::Etcd => {}
+        }
+        if let Some(every_ms) = every_ms {
+            text += &format!(" every {every_ms} ms");
+        }
+    }
+    match etcd {
+        EtcdPlan::None => {}
+        EtcdPlan::Process => text += "; etcd as a process",
+        EtcdPlan::External { address } => text += &format!("; etcd at {address}"),
     }
     text
 }
@@ -237,7 +271,33 @@ fn describe_action(action: &Action) -> String {
                 .map_or_else(|| "the target".to_owned(), |path| format!("the process in {}", path.display()));
             format!("signal {signal} to {to}")
         }
+        Action::Reload(action) => describe_reload(action),
+        Action::Fault(FaultAction { fault, for_ms }) => match fault {
+            EtcdFault::Kill => format!("kill etcd for {}", show_ns(for_ms * 1_000_000)),
+            EtcdFault::Freeze => format!("stop etcd for {}", show_ns(for_ms * 1_000_000)),
+            EtcdFault::Compact => "compact etcd".to_owned(),
+        },
     }
+}
+
+fn describe_reload(action: &ReloadAction) -> String {
+    let ReloadAction { datum, by, kept, how, bad, storm, delta, single_key, timeout_ms: _ } = action;
+    let mut text = format!("{} by {}", datum.word(), by.word());
+    if *kept == Some(Kept::File) {
+        text += &format!(", {}", word(how));
+    }
+    for (is_so, what) in [(*delta, "the difference"), (*single_key, "a single key")] {
+        if is_so {
+            text += &format!(", {what}");
+        }
+    }
+    if let Some(Storm { changes, within_ms }) = storm {
+        text += &format!(", {changes} changes in {}", show_ns(within_ms * 1_000_000));
+    }
+    if let Some(bad) = bad {
+        text += &format!(", {}, which has to be refused", word(bad));
+    }
+    text
 }
 
 fn describe_gates(gates: &[Gate]) -> String {

@@ -1,4 +1,4 @@
-//! The plan's events at their times on the run clock, one after the other, each kept as a record.
+//! The plan's events at their times on the run clock, each row one after the other, each event kept as a record.
 //!
 //! Invariant: every event whose turn came leaves exactly one record, also when it was interrupted or when
 //! its turn came too late. An event never delays the load, which runs on threads of its own.
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::{exec, http, signal, upgrade};
+use super::{exec, fault, http, reload::Desk, signal, upgrade};
 use crate::{
     clock::RunClock,
     environment::Environment,
@@ -35,7 +35,10 @@ impl Ending {
 }
 
 /// Runs the events until the last one is over or `stop` is cancelled. Records appear in `records` as soon
-/// as an event is over, so that others can show how far it went.
+/// as an event is over, so that others can show how far it went; in the end they are in the plan's order.
+///
+/// What the target is asked to do is one row of events, changes of its configuration are another, and faults of its
+/// services a third: a change can meet an upgrade, and a fault both.
 pub async fn run(
     events: &[EventPlan],
     load_ends_ns: u64,
@@ -44,32 +47,89 @@ pub async fn run(
     stop: &CancellationToken,
     records: &RefCell<Vec<EventRecord>>,
 ) {
-    for event in events {
-        tokio::select! {
-            () = wait_until(&clock, event.at_ns) => {}
-            () = stop.cancelled() => return,
-        }
-        let started_ns = clock.now_ns();
-        let ending = if started_ns >= load_ends_ns {
-            // Without load it would be a success that nobody saw fail.
-            Ending::impossible(&clock, "not run: the events before it took until the load was over")
-        } else {
-            tokio::select! {
-                ending = act(&event.action, environment, &clock) => ending,
-                () = stop.cancelled() => Ending::impossible(&clock, "interrupted"),
+    let turns = Turns { events, load_ends_ns, clock: &clock, stop, records };
+    let mut desk = Desk::of(environment, clock);
+    let mut etcd = match environment {
+        Environment::Reference(reference) => reference.lend_etcd(),
+        Environment::External(_) => None,
+    };
+    let asked = turns.take(Row::Asked, async |action| act(action, &mut *environment, &clock).await);
+    let changed = turns.take(Row::Changed, async |action| match (action, &mut desk) {
+        (Action::Reload(action), Some(desk)) => desk.run(action).await,
+        _ => Ending::impossible(&clock, "only the reference server's configuration is known"),
+    });
+    let broken = turns.take(Row::Broken, async |action| match action {
+        Action::Fault(action) => fault::run(action, etcd.as_mut(), &clock).await,
+        _ => Ending::impossible(&clock, "it is no fault"),
+    });
+    tokio::join!(asked, changed, broken);
+    if let Environment::Reference(reference) = environment {
+        reference.take_back(etcd);
+    }
+    let place = |record: &EventRecord| events.iter().position(|event| event.id == record.id);
+    records.borrow_mut().sort_by_cached_key(place);
+}
+
+/// Events that happen one after the other, beside those of other rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Asked,
+    Changed,
+    Broken,
+}
+
+impl Row {
+    fn of(action: &Action) -> Self {
+        match action {
+            Action::Upgrade { .. } | Action::Exec { .. } | Action::Http(_) | Action::Signal { .. } => {
+                Self::Asked
             }
-        };
-        records.borrow_mut().push(EventRecord {
-            id: event.id.clone(),
-            kind: event.action.kind().to_owned(),
-            at_ns: event.at_ns,
-            started_ns,
-            acked_ns: ending.acked_ns,
-            ended_ns: clock.now_ns(),
-            outcome: ending.outcome,
-            as_expected: ending.as_expected,
-            detail: ending.detail,
-        });
+            Action::Reload(_) => Self::Changed,
+            Action::Fault(_) => Self::Broken,
+        }
+    }
+}
+
+/// The plan's events and what all of them need.
+struct Turns<'a> {
+    events: &'a [EventPlan],
+    load_ends_ns: u64,
+    clock: &'a RunClock,
+    stop: &'a CancellationToken,
+    records: &'a RefCell<Vec<EventRecord>>,
+}
+
+impl Turns<'_> {
+    /// Has the events of one row happen.
+    async fn take(&self, row: Row, mut act: impl AsyncFnMut(&Action) -> Ending) {
+        let Self { clock, stop, .. } = *self;
+        for event in self.events.iter().filter(|event| Row::of(&event.action) == row) {
+            tokio::select! {
+                () = wait_until(clock, event.at_ns) => {}
+                () = stop.cancelled() => return,
+            }
+            let started_ns = clock.now_ns();
+            let ending = if started_ns >= self.load_ends_ns {
+                // Without load it would be a success that nobody saw fail.
+                Ending::impossible(clock, "not run: the events before it took until the load was over")
+            } else {
+                tokio::select! {
+                    ending = act(&event.action) => ending,
+                    () = stop.cancelled() => Ending::impossible(clock, "interrupted"),
+                }
+            };
+            self.records.borrow_mut().push(EventRecord {
+                id: event.id.clone(),
+                kind: event.action.kind().to_owned(),
+                at_ns: event.at_ns,
+                started_ns,
+                acked_ns: ending.acked_ns,
+                ended_ns: clock.now_ns(),
+                outcome: ending.outcome,
+                as_expected: ending.as_expected,
+                detail: ending.detail,
+            });
+        }
     }
 }
 
@@ -93,5 +153,6 @@ async fn act(action: &Action, environment: &mut Environment, clock: &RunClock) -
         (Action::Signal { signal, pid_file }, environment) => {
             signal::run(signal, pid_file.as_deref(), environment, clock)
         }
+        (Action::Reload(_) | Action::Fault(_), _) => Ending::impossible(clock, "it has a row of its own"),
     }
 }

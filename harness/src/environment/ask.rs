@@ -5,14 +5,14 @@ use std::time::Duration;
 use reqwest::{Method, Response, header::HeaderMap};
 use serde_json::Value;
 
-use super::{Environment, control::client};
+use super::{
+    Environment,
+    control::{CONFIG_HEADER, client},
+};
 use crate::plan::{HttpAction, Side};
 
 /// How much of an answer is kept. No acknowledgement is longer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// The reference server's header with the configuration generation of an answer.
-const CONFIG_HEADER: &str = "x-config-generation";
 
 /// An answer to a request beside the load.
 #[derive(Debug, Clone, PartialEq, Eq)]

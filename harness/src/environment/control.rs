@@ -12,6 +12,9 @@ use crate::tls;
 /// An answer about identity or readiness takes microseconds; longer means that nobody serves.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
 
+/// The reference server's header with the configuration generation of an answer.
+pub(super) const CONFIG_HEADER: &str = "x-config-generation";
+
 /// Where the server is asked, and with which right.
 #[derive(Debug, Clone)]
 pub struct Control {
@@ -89,6 +92,39 @@ impl Control {
         request.bearer_auth(&self.token).timeout(ASK_LIMIT).send().await?.error_for_status()?.json().await
     }
 
+    /// The generation that is served, and what became of the latest changes, oldest first.
+    ///
+    /// # Errors
+    /// When nobody answers within `limit`, or the answer is no success.
+    pub async fn history(&self, client: &Client, limit: Duration) -> Result<(u64, Value), reqwest::Error> {
+        let request = client.get(format!("http://{}/config/history", self.admin)).timeout(limit);
+        let answer = request.bearer_auth(&self.token).send().await?.error_for_status()?;
+        let generation =
+            answer.headers().get(CONFIG_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((generation.unwrap_or(0), answer.json().await?))
+    }
+
+    /// Sends a document to the admin side; the status and the text of the answer.
+    ///
+    /// # Errors
+    /// When no whole answer came within `limit`.
+    pub async fn put(
+        &self,
+        client: &Client,
+        path: &str,
+        if_match: Option<&str>,
+        body: Vec<u8>,
+        limit: Duration,
+    ) -> Result<(u16, String), reqwest::Error> {
+        let request = client.put(format!("http://{}{path}", self.admin)).bearer_auth(&self.token);
+        let request = match if_match {
+            Some(tag) => request.header("if-match", tag),
+            None => request,
+        };
+        let answer = request.timeout(limit).body(body).send().await?;
+        Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
     /// Asks for an orderly stop.
     ///
     /// # Errors
@@ -119,7 +155,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// A client of its own for each question; no proxy may stand between us and loopback, and no
 /// redirection may lead elsewhere.
-pub(super) fn client() -> Result<Client, reqwest::Error> {
+pub(crate) fn client() -> Result<Client, reqwest::Error> {
     tls::provide();
     Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).build()
 }

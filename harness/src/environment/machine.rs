@@ -41,7 +41,10 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
     let (target, old, new, services) = match environment {
         Environment::Reference(reference) => {
             let (old, new) = reference.binaries();
-            let services = BTreeMap::from([("store".to_owned(), "embedded".to_owned())]);
+            let mut services = BTreeMap::from([("store".to_owned(), "embedded".to_owned())]);
+            if let Some(etcd) = reference.etcd() {
+                services.insert("etcd".to_owned(), etcd.kind().to_owned());
+            }
             ("reference", Some(shown(old)), Some(shown(new)), services)
         }
         Environment::External(_) => ("external", None, None, BTreeMap::new()),

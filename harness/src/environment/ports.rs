@@ -1,4 +1,4 @@
-//! Free ports on 127.0.0.1 for the server.
+//! Free ports on 127.0.0.1 for the server and its services.
 //!
 //! They lie below the kernel's ephemeral range where there is room: a load of new connections walks
 //! through that range, and while a stopped server's port is free, a client may get just this port as its
@@ -28,6 +28,12 @@ pub(super) fn pick_two() -> Result<[SocketAddr; 2], Error> {
     let addresses = [&first, &second].map(TcpListener::local_addr);
     let [first, second] = addresses;
     Ok([first.map_err(Error::Port)?, second.map_err(Error::Port)?])
+}
+
+/// A free port.
+pub(super) fn pick() -> Result<SocketAddr, Error> {
+    let below = below_ephemeral(&fs::read_to_string(EPHEMERAL_RANGE).unwrap_or_default());
+    bind_free(below).and_then(|listener| listener.local_addr()).map_err(Error::Port)
 }
 
 /// How many ports from `PORT_MIN` on lie under the ephemeral range, given the kernel's `low high` line.

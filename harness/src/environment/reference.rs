@@ -1,11 +1,13 @@
 //! Our own server: laid out in release folders, started, filled with users, and stopped.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, OpenOptions},
     io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,12 +21,16 @@ use tokio::{
 
 use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
+    contents::Contents,
+    etcd::Etcd,
     group::ended_how,
+    pages::Pages,
     ports,
     release::{BINARY, CURRENT},
-    settings, store,
+    settings::{self, Place, Sides},
+    store,
 };
-use crate::plan::ReferencePlan;
+use crate::plan::{Datum, Kept, ReferencePlan};
 
 /// From the start of the process until it must be ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -56,6 +62,11 @@ pub struct Reference {
     old: PathBuf,
     new: PathBuf,
     upgrade_time: Duration,
+    contents: Arc<Contents>,
+    places: BTreeMap<Datum, Place>,
+    pages: Option<Pages>,
+    /// Lent to the timeline while it runs.
+    etcd: Option<Etcd>,
 }
 
 /// What was left of the server when it was stopped.
@@ -69,7 +80,12 @@ pub struct Stopped {
 
 impl Reference {
     /// Lays out and starts the server; returns when it is ready and every user has a token.
-    pub(super) async fn start(plan: &ReferencePlan, folder: &Path, now: Timestamp) -> Result<Self, Error> {
+    pub(super) async fn start(
+        plan: &ReferencePlan,
+        seed: u64,
+        folder: &Path,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let (old, new) = build::binaries(plan.old.as_deref(), plan.new.as_deref()).await?;
         let work_dir = folder.join(WORK_DIR);
         fs::create_dir_all(&work_dir).map_err(Error::file("create the folder", &work_dir))?;
@@ -79,7 +95,13 @@ impl Reference {
         let serving = releases.lay_out(None)?;
         releases.switch(serving.number)?;
         let [api, admin] = ports::pick_two()?;
-        settings::write(&work_dir, plan, api, admin, now)?;
+        let etcd = Etcd::start(&plan.etcd, folder).await?;
+        let is_page = plan.reload.values().any(|feed| feed.from == Kept::Http);
+        let pages = is_page.then(Pages::serve).transpose().map_err(Error::Pages)?;
+        let contents = Arc::new(Contents::new(plan, seed, now));
+        let sides = Sides { api, admin };
+        let places =
+            settings::write(&work_dir, plan, sides, &contents, pages.as_ref(), etcd.as_ref()).await?;
 
         let log_path = folder.join(LOG);
         let log = OpenOptions::new().create(true).append(true).open(&log_path);
@@ -92,8 +114,21 @@ impl Reference {
         let control = Control { api, admin, token: String::new() };
         // Each setting bounds a step of the upgrade.
         let upgrade_time = Duration::from_millis(plan.upgrade.values().sum());
-        let mut reference =
-            Self { group, control, releases, serving, tokens: Vec::new(), work_dir, old, new, upgrade_time };
+        let mut reference = Self {
+            group,
+            control,
+            releases,
+            serving,
+            tokens: Vec::new(),
+            work_dir,
+            old,
+            new,
+            upgrade_time,
+            contents,
+            places,
+            pages,
+            etcd,
+        };
         reference.become_ready(&log_path, READY_LIMIT).await?;
         let token = reference.work_dir.join(settings::ADMIN_TOKEN);
         let token = fs::read_to_string(&token).map_err(Error::file("read the admin token from", &token))?;
@@ -131,6 +166,40 @@ impl Reference {
     #[must_use]
     pub fn binaries(&self) -> (&Path, &Path) {
         (&self.old, &self.new)
+    }
+
+    /// What the server is configured with, by change.
+    #[must_use]
+    pub fn contents(&self) -> &Arc<Contents> {
+        &self.contents
+    }
+
+    /// Where each kind of data is kept.
+    #[must_use]
+    pub fn places(&self) -> &BTreeMap<Datum, Place> {
+        &self.places
+    }
+
+    /// The addresses that the server asks, if it asks any.
+    #[must_use]
+    pub fn pages(&self) -> Option<&Pages> {
+        self.pages.as_ref()
+    }
+
+    /// The etcd that the server uses, if it uses one and nobody has borrowed it.
+    #[must_use]
+    pub fn etcd(&self) -> Option<&Etcd> {
+        self.etcd.as_ref()
+    }
+
+    /// Lends the etcd out, to whoever breaks it.
+    pub fn lend_etcd(&mut self) -> Option<Etcd> {
+        self.etcd.take()
+    }
+
+    /// Takes the etcd back.
+    pub fn take_back(&mut self, etcd: Option<Etcd>) {
+        self.etcd = etcd;
     }
 
     /// How long the settings that the plan gives let an upgrade take.
@@ -188,6 +257,9 @@ impl Reference {
             self.group.ended_within(STOP_LIMIT).await;
         }
         let killed = self.group.kill();
+        if let Some(etcd) = self.etcd.take() {
+            etcd.stop();
+        }
         let stored = store::read(&self.work_dir.join(settings::STORE));
         if stored.is_ok() {
             // The store is read and the binaries can be built again; what failed stays to be looked at.
@@ -260,7 +332,7 @@ async fn mint(program: &Path, users: u32, work_dir: &Path) -> Result<Vec<String>
 }
 
 /// The end of a text file, from the start of a line.
-fn tail(path: &Path) -> String {
+pub(super) fn tail(path: &Path) -> String {
     let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let text = text.trim_end();
     if text.len() <= TAIL_BYTES_MAX {
@@ -273,10 +345,13 @@ fn tail(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::clock::RunClock;
+    use crate::{
+        clock::RunClock,
+        plan::{EtcdPlan, Feeds},
+    };
 
     /// Starts a shell script in the server's place.
     fn start(script: &str, users: u32) -> (tempfile::TempDir, Result<Reference, Error>) {
@@ -294,10 +369,14 @@ mod tests {
             limit_per_user: 1,
             faults: Vec::new(),
             upgrade: BTreeMap::new(),
+            blacklist: 2,
+            listed: 0,
+            reload: Feeds::new(),
+            etcd: EtcdPlan::None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let now = RunClock::starting_in(Duration::ZERO).anchor();
-        let reference = runtime.block_on(Reference::start(&plan, dir.path(), now));
+        let reference = runtime.block_on(Reference::start(&plan, 1, dir.path(), now));
         (dir, reference)
     }
 

@@ -1,15 +1,26 @@
-//! The files that the reference server starts with: settings, activities and blacklist.
+//! The files that the reference server starts with: settings, and what it is configured with.
 //!
 //! All paths in them are relative to the server's working directory, which keeps the path of its unix
-//! socket short whatever the run's folder is called.
+//! socket short whatever the run's folder is called. What the plan says how it comes has a folder of its own: no
+//! other file changes there.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs::{self, File},
+    io::BufWriter,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-
-use super::Error;
-use crate::plan::ReferencePlan;
+use super::{
+    Error,
+    contents::{Content, Contents},
+    etcd::Etcd,
+    pages::Pages,
+};
+use crate::plan::{By, Datum, Kept, ReferencePlan};
 
 /// Name of the settings file in the working directory.
 pub(super) const SETTINGS: &str = "seckill.toml";
@@ -17,38 +28,112 @@ pub(super) const SETTINGS: &str = "seckill.toml";
 pub(super) const ADMIN_TOKEN: &str = ".admin-token";
 /// Name of the embedded store's file in the working directory.
 pub(super) const STORE: &str = "seckill.db";
-const ACTIVITIES: &str = "activities.json";
-const BLACKLIST: &str = "blacklist.txt";
-const PRICE_CENTS: u64 = 9_900;
-/// Sales began this long before the run and end this long after it: no run sees one closed.
-const SALE_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+/// Last good copies, in the working directory.
+const COPIES: &str = "copies";
+/// The data with a folder of their own are in this one.
+const FEEDS: &str = "feeds";
+/// For etcd to take what the server starts with.
+const PUT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Writes all files into the server's working directory.
-pub(super) fn write(
-    work_dir: &Path,
-    plan: &ReferencePlan,
-    api: SocketAddr,
-    admin: SocketAddr,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let files = [
-        (SETTINGS, settings(plan, api, admin)),
-        (ACTIVITIES, activities(plan, now)),
-        // No user of the load is on it; a non-empty list keeps the look-up honest.
-        (BLACKLIST, "4000000001\n4000000002\n".to_owned()),
-    ];
-    for (name, text) in files {
-        let path = work_dir.join(name);
-        fs::write(&path, text).map_err(Error::file("write", &path))?;
-    }
-    Ok(())
+/// Where a kind of data is kept, and can be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    File(PathBuf),
+    /// Path of an address of the harness's own.
+    Page(String),
+    /// Key of etcd.
+    Key(String),
 }
 
-fn settings(plan: &ReferencePlan, api: SocketAddr, admin: SocketAddr) -> String {
+/// Where every kind of data is kept.
+pub(super) type Places = BTreeMap<Datum, Place>;
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides {
+    pub(super) api: SocketAddr,
+    pub(super) admin: SocketAddr,
+}
+
+/// Where every kind of data of a plan is kept.
+pub(super) fn places(work_dir: &Path, plan: &ReferencePlan) -> Places {
+    let place = |datum: Datum| {
+        let word = datum.word();
+        let place = match plan.reload.get(&datum).map(|feed| feed.from) {
+            None => Place::File(work_dir.join(file(datum))),
+            Some(Kept::File) => Place::File(work_dir.join(FEEDS).join(word).join(file(datum))),
+            Some(Kept::Http) => Place::Page(format!("/{word}")),
+            // Where the server looks when nobody tells it where.
+            Some(Kept::Etcd) if datum == Datum::Cluster => Place::Key("/seckill/config".to_owned()),
+            Some(Kept::Etcd) => Place::Key(format!("/seckill/{word}")),
+        };
+        (datum, place)
+    };
+    Datum::ALL.into_iter().map(place).collect()
+}
+
+/// Writes all that the server starts with, wherever it is kept.
+pub(super) async fn write(
+    work_dir: &Path,
+    plan: &ReferencePlan,
+    sides: Sides,
+    contents: &Contents,
+    pages: Option<&Pages>,
+    etcd: Option<&Etcd>,
+) -> Result<Places, Error> {
+    let places = places(work_dir, plan);
+    for (datum, place) in &places {
+        // Only whoever asks for it has a cluster configuration.
+        if *datum == Datum::Cluster && !plan.reload.contains_key(datum) {
+            continue;
+        }
+        let content = contents.of(*datum, 0);
+        match place {
+            Place::File(path) => write_file(path, &content)?,
+            Place::Page(path) => pages.expect("there must be pages for a page").put(path, content),
+            Place::Key(key) => {
+                let gateway = etcd.expect("there must be an etcd for a key").gateway();
+                gateway.put(key, &content.to_vec(), PUT_LIMIT).await?;
+            }
+        }
+    }
+    let path = work_dir.join(SETTINGS);
+    let text = settings(work_dir, plan, sides, &places, pages, etcd);
+    fs::write(&path, text).map_err(Error::file("write", &path))?;
+    Ok(places)
+}
+
+fn write_file(path: &Path, content: &Content) -> Result<(), Error> {
+    let write = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = BufWriter::new(File::create(path)?);
+        content.write_to(&mut file)?;
+        file.into_inner().map_err(std::io::IntoInnerError::into_error).map(drop)
+    };
+    write().map_err(Error::file("write", path))
+}
+
+fn settings(
+    work_dir: &Path,
+    plan: &ReferencePlan,
+    sides: Sides,
+    places: &Places,
+    pages: Option<&Pages>,
+    etcd: Option<&Etcd>,
+) -> String {
+    let Sides { api, admin } = sides;
     let mut upgrade = String::new();
     for (key, value) in &plan.upgrade {
         writeln!(upgrade, "{key} = {value}").expect("writing to a string must succeed");
     }
+    let (blacklist, activities) = (file(Datum::Blacklist), file(Datum::Activities));
+    let reload = reload(work_dir, plan, places, pages);
+    let etcd = etcd.map_or_else(String::new, |etcd| {
+        let address = etcd.gateway().address();
+        format!("\n[etcd]\naddress = \"{address}\"\nkeep_alive_ms = {KEEP_ALIVE_MS}\n")
+    });
     format!(
         r#"# Written by the harness for one run.
 [global]
@@ -57,7 +142,7 @@ pid = "./.pid"
 
 [api]
 bind = "{api}"
-blacklist = "./{BLACKLIST}"
+blacklist = "./{blacklist}"
 
 [admin]
 bind = "{admin}"
@@ -70,8 +155,8 @@ secret_file = "./.token-secret"
 path = "./{STORE}"
 
 [sale]
-activities = "./{ACTIVITIES}"
-
+activities = "./{activities}"
+{etcd}{reload}
 [upgrade]
 strategy = "{strategy}"
 socket = "./.seckill.sock"
@@ -83,53 +168,52 @@ orders_per_user_per_second = 0
     )
 }
 
-#[derive(Serialize)]
-struct Activities {
-    events: Vec<SaleEvent>,
+/// `[reload]` for what the plan says how it comes.
+fn reload(work_dir: &Path, plan: &ReferencePlan, places: &Places, pages: Option<&Pages>) -> String {
+    if plan.reload.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n[reload]\ncopies = \"./{COPIES}\"\n");
+    // A list has eleven bytes for each id, and what stands before them.
+    let push_bytes_max = plan.blacklist * 11 + PUSH_BYTES_SPARE;
+    if plan.reload.values().any(|feed| feed.by == By::Push) {
+        writeln!(text, "push_bytes_max = {push_bytes_max}").expect("writing to a string must succeed");
+    }
+    for (datum, feed) in &plan.reload {
+        let from = match &places[datum] {
+            Place::File(path) => {
+                format!("./{}", path.strip_prefix(work_dir).expect("a feed must lie there").display())
+            }
+            Place::Page(path) => pages.expect("there must be pages for a page").url(path),
+            Place::Key(key) => format!("etcd:{key}"),
+        };
+        let (word, by) = (datum.word(), feed.by.word());
+        write!(text, "\n[reload.{word}]\nby = \"{by}\"\nfrom = \"{from}\"\n")
+            .expect("writing to a string must succeed");
+        if let Some(every_ms) = feed.every_ms {
+            writeln!(text, "every_ms = {every_ms}").expect("writing to a string must succeed");
+        }
+    }
+    text
 }
 
-#[derive(Serialize)]
-struct SaleEvent {
-    id: u32,
-    name: String,
-    starts_at: Timestamp,
-    ends_at: Timestamp,
-    goods: Vec<Good>,
+fn file(datum: Datum) -> &'static str {
+    match datum {
+        Datum::Blacklist => "blacklist.txt",
+        Datum::Cluster => "cluster.json",
+        Datum::Activities => "activities.json",
+    }
 }
 
-#[derive(Serialize)]
-struct Good {
-    id: u32,
-    name: String,
-    price_cents: u64,
-    stock: u64,
-    limit_per_user: u32,
-}
-
-fn activities(plan: &ReferencePlan, now: Timestamp) -> String {
-    let events = (1..=plan.sale_events)
-        .map(|id| SaleEvent {
-            id,
-            name: format!("Flash sale {id}"),
-            starts_at: now - SALE_MARGIN,
-            ends_at: now + SALE_MARGIN,
-            goods: vec![Good {
-                id,
-                name: format!("Good {id}"),
-                price_cents: PRICE_CENTS,
-                stock: plan.stock,
-                limit_per_user: plan.limit_per_user,
-            }],
-        })
-        .collect();
-    serde_json::to_string_pretty(&Activities { events }).expect("activities must serialize")
-}
+/// A frozen etcd has to be noticed within a second; ours is started so that it bears to be asked so often.
+const KEEP_ALIVE_MS: u64 = 300;
+/// Room in a push for everything but a list's long part.
+const PUSH_BYTES_SPARE: u64 = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
+    use crate::plan::{EtcdPlan, FeedPlan, Feeds};
 
     fn plan() -> ReferencePlan {
         ReferencePlan {
@@ -142,12 +226,54 @@ mod tests {
             limit_per_user: 2,
             faults: Vec::new(),
             upgrade: BTreeMap::from([("drain_ms".to_owned(), 1500), ("probation_ms".to_owned(), 50)]),
+            blacklist: 2,
+            listed: 0,
+            reload: Feeds::new(),
+            etcd: EtcdPlan::None,
         }
+    }
+
+    fn text(plan: &ReferencePlan) -> String {
+        let [api, admin] = ["127.0.0.1:20001", "127.0.0.1:20002"].map(|side| side.parse().unwrap());
+        let work_dir = Path::new("/run/work");
+        settings(work_dir, plan, Sides { api, admin }, &places(work_dir, plan), None, None)
+    }
+
+    #[test]
+    fn what_comes_by_a_mechanism_has_a_folder_of_its_own() {
+        let feed = |by, from| FeedPlan { by, from, every_ms: Some(200).filter(|_| by == By::Timer) };
+        let mut plan = plan();
+        plan.blacklist = 1_000;
+        plan.reload = Feeds::from([
+            (Datum::Blacklist, feed(By::Timer, Kept::File)),
+            (Datum::Activities, feed(By::Push, Kept::File)),
+            (Datum::Cluster, feed(By::Etcd, Kept::Etcd)),
+        ]);
+        let text = text(&plan);
+        let reload = text.split("\n\n[upgrade]").next().unwrap().split("[reload]").nth(1).unwrap();
+        insta::assert_snapshot!(reload, @r#"
+
+        copies = "./copies"
+        push_bytes_max = 16788216
+
+        [reload.blacklist]
+        by = "timer"
+        from = "./feeds/blacklist/blacklist.txt"
+        every_ms = 200
+
+        [reload.cluster]
+        by = "etcd"
+        from = "etcd:/seckill/config"
+
+        [reload.activities]
+        by = "push"
+        from = "./feeds/activities/activities.json"
+        "#);
     }
 
     #[test]
     fn settings_name_every_file_relative_to_the_working_directory() {
-        let text = settings(&plan(), "127.0.0.1:20001".parse().unwrap(), "127.0.0.1:20002".parse().unwrap());
+        let text = text(&plan());
         insta::assert_snapshot!(text, @r#"
         # Written by the harness for one run.
         [global]
@@ -179,32 +305,6 @@ mod tests {
 
         [limits]
         orders_per_user_per_second = 0
-        "#);
-    }
-
-    #[test]
-    fn activities_hold_one_good_per_event_with_the_plan_s_stock() {
-        let now = "2026-01-02T03:04:05Z".parse().unwrap();
-        insta::assert_snapshot!(activities(&plan(), now), @r#"
-        {
-          "events": [
-            {
-              "id": 1,
-              "name": "Flash sale 1",
-              "starts_at": "2026-01-01T03:04:05Z",
-              "ends_at": "2026-01-03T03:04:05Z",
-              "goods": [
-                {
-                  "id": 1,
-                  "name": "Good 1",
-                  "price_cents": 9900,
-                  "stock": 500,
-                  "limit_per_user": 2
-                }
-              ]
-            }
-          ]
-        }
         "#);
     }
 }

@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{
     Attempted, Availability, Bounds, ByConnection, ConnectionCounts, Connections, Downtime, Environment,
     Event, FailureBound, FailureBounds, FailureClass, GateEntry, Invariant, InvariantWord, Latency,
-    LatencyGroup, Load, Orders, OutcomeWord, Propagation, Quantiles, Report, Requests, Run, SCHEMA_VERSION,
-    ServedWithin, Spread, Stream, Target, VerdictSection, Window,
+    LatencyGroup, Load, Orders, OutcomeWord, Propagation, PropagationOfProcess, Quantiles, Report, Requests,
+    Run, SCHEMA_VERSION, ServedWithin, Spread, Stream, Target, VerdictSection, Window,
     round::{availability, ms, ms_down, ms_up, probability_up, us, whole},
 };
 use crate::{
@@ -273,13 +273,20 @@ fn latencies(latency: &latency::Latency) -> Latency {
 }
 
 fn propagation(background: &Background, analysis: &Analysis) -> Vec<Propagation> {
+    let of_process = |seen: &analyze::propagation::OfProcess| PropagationOfProcess {
+        process: seen.process,
+        first_ms: seen.first_ns.map(ms),
+        last_ms: seen.last_ns.map(ms),
+    };
     let spread = |change: &analyze::propagation::Propagation| Propagation {
         event_id: background.events[change.event].id.clone(),
         mechanism: change.mechanism.word().to_owned(),
         first_ms: change.first_ns.map(ms),
         last_ms: change.last_ns.map(ms),
+        effect_ms: change.effect_ns.map(ms),
         stale_after_ack: change.stale_after_ack,
         stale_ms: change.stale_ns.map(ms),
+        processes: change.processes.iter().map(of_process).collect(),
     };
     analysis.propagation.iter().map(spread).collect()
 }

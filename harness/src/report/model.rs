@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use instrument::{Control, Machine};
 pub use measured::{
     Alert, Availability, Bounds, Budget, Daily, Definition, Downtime, Event, FailureBound, FailureBounds,
-    Latency, LatencyGroup, Propagation, Quantiles, ServedWithin, Sla, Stream, Window,
+    Latency, LatencyGroup, Propagation, PropagationOfProcess, Quantiles, ServedWithin, Sla, Stream, Window,
 };
 
 /// What one run of `harness` found out.

@@ -7,6 +7,7 @@ use tomlcheck::Section;
 use crate::plan::{Action, HttpAction, LoadPlan, Side, TargetPlan};
 
 use super::{
+    change,
     duration::{ANY, POSITIVE, duration, show_ns},
     request::{METHODS, checked_path, read_headers},
 };
@@ -45,7 +46,18 @@ enum Kind {
     Exec,
     Http,
     Signal,
+    Reload,
+    Fault,
 }
+
+const KINDS: &[(&str, Kind)] = &[
+    ("upgrade", Kind::Upgrade),
+    ("exec", Kind::Exec),
+    ("http", Kind::Http),
+    ("signal", Kind::Signal),
+    ("reload", Kind::Reload),
+    ("fault", Kind::Fault),
+];
 
 /// All events; `None` when one of them is faulty, so that nothing is concluded from the others.
 pub(super) fn read(
@@ -71,11 +83,12 @@ fn read_event(
     load: Option<&LoadPlan>,
 ) -> Option<Schedule> {
     let times = read_times(&section, load);
-    section.require("action", "write action = \"upgrade\", \"exec\", \"http\" or \"signal\"");
-    let kinds =
-        [("upgrade", Kind::Upgrade), ("exec", Kind::Exec), ("http", Kind::Http), ("signal", Kind::Signal)];
+    section.require(
+        "action",
+        "write action = \"upgrade\", \"exec\", \"http\", \"signal\", \"reload\" or \"fault\"",
+    );
     // Which keys are known depends on the action; of an unknown one the times alone can be checked.
-    let kind = section.choice("action", &kinds)?;
+    let kind = section.choice("action", KINDS)?;
     let is_external = matches!(target, Some(TargetPlan::External(_)));
     let action = match kind {
         Kind::Upgrade => {
@@ -91,6 +104,8 @@ fn read_event(
         Kind::Exec => read_exec(&section),
         Kind::Http => read_http(&section, target),
         Kind::Signal => read_signal(&section, is_external),
+        Kind::Reload => change::read_reload(&section, target),
+        Kind::Fault => change::read_fault(&section, target),
     };
     section.finish();
     let (first_ns, every_ns, count) = times?;

@@ -50,6 +50,14 @@ const GATES: [(&str, Limit); 12] = [
     ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),
 ];
 
+/// The limits of `[gate.propagation_p99_ms_max]`, by mechanism.
+const PROPAGATION: [(&str, Limit); 4] = [
+    ("push", Limit::Ms(Gate::PushP99MsMax)),
+    ("file", Limit::Ms(Gate::FileP99MsMax)),
+    ("etcd", Limit::Ms(Gate::EtcdP99MsMax)),
+    ("timer", Limit::Ms(Gate::TimerP99MsMax)),
+];
+
 /// The gates in the order of the file, then those that hold without being asked for. Only a schedule can be
 /// run late, so closed loops alone get no limit of lateness.
 pub(super) fn read(root: &Section<'_>, load: Option<&LoadPlan>, events: Option<&[Schedule]>) -> Vec<Gate> {
@@ -60,6 +68,12 @@ pub(super) fn read(root: &Section<'_>, load: Option<&LoadPlan>, events: Option<&
             if let (Some(gate), Some(place)) = (read_gate(&section, key, limit), place(key)) {
                 gates.push((place, gate));
             }
+        }
+        if let Some(limits) = section.section("propagation_p99_ms_max") {
+            let place = place("propagation_p99_ms_max").unwrap_or_default();
+            let read = |(key, limit): &(&str, Limit)| Some((place, read_gate(&limits, key, limit)?));
+            gates.extend(PROPAGATION.iter().filter_map(read));
+            limits.finish();
         }
         if let Some(events) = events {
             check_upgrades(&section, events);

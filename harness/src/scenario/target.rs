@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use tomlcheck::{Entry, Section};
 
-use crate::plan::{ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
+use crate::plan::{EtcdPlan, ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
 
-use super::request::is_token;
+use super::{change, request::is_token};
 
 /// The strategies that the reference server has today.
 const STRATEGIES: &[(&str, &str)] = &[
@@ -31,6 +31,12 @@ const STOCK: u64 = 1_000_000;
 
 /// Orders of one good per user: likewise out of the way unless a scenario wants it.
 const LIMIT_PER_USER: u32 = 1_000_000;
+
+/// Ids on the blacklist: a non-empty list keeps the look-up honest.
+const BLACKLIST: u64 = 2;
+
+/// More ids than this do not fit between the users of the load and the largest number of ten digits.
+const BLACKLIST_MAX: u64 = 100_000_000;
 
 /// Settings of the server's `[upgrade]` that a scenario may give, all in milliseconds.
 const UPGRADE_SETTINGS: [&str; 3] = ["start_timeout_ms", "probation_ms", "drain_ms"];
@@ -60,31 +66,87 @@ pub(super) fn read(section: Section<'_>) -> Option<TargetPlan> {
     Some(target)
 }
 
-/// Checks `[services]`: only the embedded store can be had, and only the reference server uses it.
-pub(super) fn read_services(root: &Section<'_>, target: Option<&TargetPlan>) {
-    let Some(section) = root.section("services") else { return };
-    if matches!(target, Some(TargetPlan::External(_))) {
-        section.fault("an external target brings its own services", "remove [services]");
-        return;
+/// Where services come from.
+#[derive(Clone, Copy, PartialEq)]
+enum Services {
+    Auto,
+    Processes,
+    Embedded,
+    External,
+}
+
+/// `[services]`: where the target's services come from; only those that something asks for are started.
+pub(super) fn read_services(root: &Section<'_>, target: Option<&mut TargetPlan>) {
+    let section = root.section("services");
+    let reference = match target {
+        Some(TargetPlan::Reference(reference)) => Some(reference),
+        Some(TargetPlan::External(_)) => {
+            if let Some(section) = section {
+                section.fault("an external target brings its own services", "remove [services]");
+            }
+            return;
+        }
+        None => None,
+    };
+    let (mut kind, mut address) = (Services::Auto, None);
+    if let Some(section) = section {
+        let kinds = [
+            ("auto", Services::Auto),
+            ("processes", Services::Processes),
+            ("embedded", Services::Embedded),
+            ("external", Services::External),
+        ];
+        kind = section.choice("kind", &kinds).unwrap_or(kind);
+        if let Some(store) = section.string("store")
+            && store.value != "embedded"
+        {
+            store.fault(
+                format!("the store {:?} cannot be started", store.value),
+                "write store = \"embedded\", the only one there is today",
+            );
+        }
+        const HINT: &str = "write etcd = \"127.0.0.1:2379\"";
+        if kind == Services::External {
+            section.require("etcd", HINT);
+        }
+        address = section.parse("etcd", "an address on this machine", HINT, loopback_address);
+        if address.is_some() && kind != Services::External {
+            section.fault_at("etcd", "only an external etcd has an address", "write kind = \"external\"");
+        }
+        section.finish();
     }
-    if let Some(store) = section.string("store")
-        && store.value != "embedded"
-    {
-        store.fault(
-            format!("the store {:?} cannot be started", store.value),
-            "write store = \"embedded\", the only one there is today",
-        );
-    }
-    section.finish();
+    let Some(reference) = reference.filter(|reference| change::needs_etcd(reference)) else { return };
+    reference.etcd = match (kind, address) {
+        (Services::External, address) => EtcdPlan::External { address: address.unwrap_or_default() },
+        (Services::Auto | Services::Processes, _) => EtcdPlan::Process,
+        (Services::Embedded, _) => {
+            let what = "something comes from etcd, and there is no embedded one";
+            root.fault_at("services", what, "write kind = \"processes\" or \"external\"");
+            EtcdPlan::None
+        }
+    };
+}
+
+/// `host:port` with an address of this machine.
+fn loopback_address(text: &str) -> Result<String, &'static str> {
+    loopback_url(&format!("http://{text}"))
+        .map(|url| url.trim_start_matches("http://").to_owned())
+        .map_err(|_| "it is no host:port on localhost, 127.0.0.0/8 or [::1]")
 }
 
 fn read_reference(section: &Section<'_>) -> ReferencePlan {
     let path = |key| section.string(key).map(|entry| PathBuf::from(entry.value));
+    let users = section.integer("users", 1..=1_000_000).map_or(USERS, |entry| entry.value);
+    let reload = section.section("reload").map(|section| {
+        let feeds = change::read_feeds(&section);
+        section.finish();
+        feeds
+    });
     ReferencePlan {
         strategy: section.choice("strategy", STRATEGIES).unwrap_or(STRATEGY).to_owned(),
         old: path("old"),
         new: path("new"),
-        users: section.integer("users", 1..=1_000_000).map_or(USERS, |entry| entry.value),
+        users,
         sale_events: section.integer("sale_events", 1..=10_000).map_or(SALE_EVENTS, |entry| entry.value),
         stock: section.integer("stock", 0..=1_000_000_000).map_or(STOCK, |entry| entry.value),
         limit_per_user: section
@@ -92,6 +154,10 @@ fn read_reference(section: &Section<'_>) -> ReferencePlan {
             .map_or(LIMIT_PER_USER, |entry| entry.value),
         faults: section.strings("faults").map(check_faults).unwrap_or_default(),
         upgrade: section.section("upgrade").map(read_upgrade).unwrap_or_default(),
+        blacklist: section.integer("blacklist", 0..=BLACKLIST_MAX).map_or(BLACKLIST, |entry| entry.value),
+        listed: section.integer("listed", 0..=users / 2).map_or(0, |entry| entry.value),
+        reload: reload.unwrap_or_default(),
+        etcd: EtcdPlan::None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Override, Scenario};
-use crate::plan::{Action, ConnectionMode, Gate, Op, Plan, Side, TargetPlan};
+use crate::plan::{Action, ConnectionMode, EtcdPlan, Gate, Op, Plan, Side, TargetPlan};
 
 /// The least that a file can say.
 const LEAST: &str = r#"
@@ -122,7 +122,7 @@ fn faults(source: &str, overrides: &[&str]) -> Vec<String> {
 fn the_least_file_gets_named_defaults() {
     let plan = plan(LEAST);
     let json = |value: Result<String, serde_json::Error>| value.unwrap();
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{}}"#);
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{},"blacklist":2,"listed":0,"reload":{},"etcd":{"is":"none"}}"#);
     insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @r#"{"duration_ns":10000000000,"warmup_ns":0,"timeout_ns":5000000000,"slow_ns":250000000,"in_flight_max":4096,"coalesce_ns":0,"stages":[],"control_rate":50.0,"streams":[{"name":"busy","client":"http1","connection":{"mode":"reused","connections":16},"pace":{"upload_ns":0,"download_ns":0},"rate":100.0,"arrival":"uniform","requests":[{"name":"list","weight":6,"op":{"op":"list"}},{"name":"info","weight":2,"op":{"op":"info"}},{"name":"buy","weight":2,"op":{"op":"buy"}},{"name":"order","weight":1,"op":{"op":"order"}}]}]}"#);
     insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @r#"[{"gate":"failed_max","limit":0},{"gate":"lateness_p99_us_max","limit":50000},{"gate":"unsent_max","limit":0},{"gate":"blind_ms_max","limit":1000.0}]"#);
 }
@@ -460,4 +460,129 @@ fn whatever_is_wrong_is_a_fault() {
         }
     }
     assert!(refused > 500, "{refused}");
+}
+
+/// How the data come, and events that change them or break what they come from.
+const RELOADED: &str = r#"
+name = "reloaded"
+description = "Changes of every kind."
+[target]
+kind = "reference"
+users = 100
+listed = 10
+blacklist = 10_000_000
+[target.reload.blacklist]
+by = "file"
+[target.reload.cluster]
+by = "etcd"
+[target.reload.activities]
+by = "timer"
+from = "http"
+every_ms = 200
+[load]
+rate = 100
+duration = "10s"
+[[load.stream]]
+name = "busy"
+connection = "reused"
+[[event]]
+action = "reload"
+datum = "blacklist"
+how = "symlink"
+at = "1s"
+[[event]]
+action = "reload"
+datum = "cluster"
+storm = 20
+within = "200ms"
+single_key = true
+at = "1s"
+[[event]]
+action = "reload"
+datum = "blacklist"
+by = "push"
+delta = true
+at = "2s"
+[[event]]
+action = "reload"
+datum = "activities"
+bad = "torn"
+timeout = "3s"
+at = "3s"
+[[event]]
+action = "fault"
+fault = "freeze"
+for = "1s"
+at = "4s"
+[gate]
+propagation_p99_ms_max = { file = 20, timer = 220 }
+"#;
+
+#[test]
+fn changes_and_faults_say_all_that_is_done() {
+    let plan = plan(RELOADED);
+    let TargetPlan::Reference(reference) = &plan.target else { panic!("{:?}", plan.target) };
+    assert_eq!((reference.blacklist, reference.listed), (10_000_000, 10));
+    insta::assert_snapshot!(serde_json::to_string(&reference.reload).unwrap(), @r#"{"blacklist":{"by":"file","from":"file","every_ms":null},"cluster":{"by":"etcd","from":"etcd","every_ms":null},"activities":{"by":"timer","from":"http","every_ms":200}}"#);
+    assert_eq!(reference.etcd, EtcdPlan::Process);
+    let actions: Vec<String> =
+        plan.events.iter().map(|event| serde_json::to_string(&event.action).unwrap()).collect();
+    insta::assert_snapshot!(actions.join("\n"), @r#"
+    {"kind":"reload","datum":"blacklist","by":"file","kept":"file","how":"symlink","bad":null,"storm":null,"delta":false,"single_key":false,"timeout_ms":10000}
+    {"kind":"reload","datum":"cluster","by":"etcd","kept":"etcd","how":"rename","bad":null,"storm":{"changes":20,"within_ms":200},"delta":false,"single_key":true,"timeout_ms":10000}
+    {"kind":"reload","datum":"blacklist","by":"push","kept":null,"how":"rename","bad":null,"storm":null,"delta":true,"single_key":false,"timeout_ms":10000}
+    {"kind":"reload","datum":"activities","by":"timer","kept":"http","how":"rename","bad":"torn","storm":null,"delta":false,"single_key":false,"timeout_ms":3000}
+    {"kind":"fault","fault":"freeze","for_ms":1000}
+    "#);
+    assert!(
+        plan.gates.starts_with(&[Gate::FileP99MsMax(20.0), Gate::TimerP99MsMax(220.0)]),
+        "{:?}",
+        plan.gates
+    );
+}
+
+#[test]
+fn where_etcd_comes_from() {
+    let check = |services: &[&str], expected: Result<EtcdPlan, &str>| {
+        let overrides: Vec<String> = services.iter().map(|set| format!("services.{set}")).collect();
+        let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+        match (
+            read(&RELOADED.replace("fault = \"freeze\"\nfor = \"1s\"", "fault = \"compact\""), &overrides),
+            expected,
+        ) {
+            (Ok(scenario), Ok(expected)) => {
+                let TargetPlan::Reference(reference) = scenario.target else { panic!("it is ours") };
+                assert_eq!(reference.etcd, expected);
+            }
+            (Err(faults), Err(expected)) => assert!(faults.contains(expected), "{faults}"),
+            (found, expected) => panic!("{services:?}: {found:?}, not {expected:?}"),
+        }
+    };
+    check(&["kind=\"auto\""], Ok(EtcdPlan::Process));
+    check(&["kind=\"processes\""], Ok(EtcdPlan::Process));
+    check(&["kind=\"embedded\""], Err("something comes from etcd, and there is no embedded one"));
+    check(&["kind=\"external\""], Err("write etcd = \"127.0.0.1:2379\""));
+    check(&["kind=\"external\"", "etcd=\"10.0.0.1:2379\""], Err("it is no host:port on localhost"));
+    // What is somebody else's cannot be broken.
+    check(&["kind=\"external\"", "etcd=\"127.0.0.1:2379\""], Err("there is no etcd that could be broken"));
+    check(&["etcd=\"127.0.0.1:2379\""], Err("only an external etcd has an address"));
+}
+
+#[test]
+fn changes_that_cannot_be_made_are_refused() {
+    let check = |from: &str, to: &str, expected: &str| {
+        assert!(RELOADED.contains(from), "{from}");
+        let found = read(&RELOADED.replacen(from, to, 1), &[]).unwrap_err();
+        assert!(found.contains(expected), "{to}: {found}");
+    };
+    check("how = \"symlink\"", "by = \"etcd\"", "the blacklist does not come by etcd");
+    check("delta = true", "how = \"rename\"", "only a file can be changed in different ways");
+    check("how = \"symlink\"", "delta = true", "only a pushed blacklist has a difference");
+    check("how = \"symlink\"", "single_key = true", "only the cluster configuration in etcd has keys");
+    check("bad = \"torn\"", "bad = \"overtaken\"", "only a push can be overtaken");
+    check("bad = \"torn\"", "storm = 5\nbad = \"torn\"", "every change of a storm is a good one");
+    check("how = \"symlink\"", "within = \"1s\"", "a time without a storm");
+    check("by = \"file\"", "by = \"file\"\nfrom = \"etcd\"", "comes from nowhere else than its own place");
+    check("fault = \"freeze\"", "fault = \"compact\"", "what is compacted stays so");
+    check("for = \"1s\"\n", "", "write for = \"1s\"");
 }

@@ -2,7 +2,13 @@
 
 use super::{Outcome, machine};
 use crate::{
-    analyze::{Analysis, intervals::Interval, latency::Quantiles, load::Load},
+    analyze::{
+        Analysis,
+        intervals::Interval,
+        latency::Quantiles,
+        load::Load,
+        propagation::{Mechanism, Propagation, effect_p99},
+    },
     observe::Cause,
     plan::{Arrival, Gate, Plan},
 };
@@ -67,6 +73,10 @@ pub(super) fn name(gate: Gate) -> &'static str {
         Gate::EventsFailedMax(_) => "events_failed_max",
         Gate::ClosedByServerMax(_) => "closed_by_server_max",
         Gate::StaleMsMax(_) => "stale_ms_max",
+        Gate::PushP99MsMax(_) => "propagation_p99_ms_max.push",
+        Gate::FileP99MsMax(_) => "propagation_p99_ms_max.file",
+        Gate::EtcdP99MsMax(_) => "propagation_p99_ms_max.etcd",
+        Gate::TimerP99MsMax(_) => "propagation_p99_ms_max.timer",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
         Gate::BlindMsMax(_) => "blind_ms_max",
@@ -83,27 +93,29 @@ struct Comparison {
 
 /// Figures that the instrument's own waits can worsen.
 #[derive(Clone, Copy)]
-struct Figures {
+struct Figures<'a> {
     failed: u64,
     availability: Option<f64>,
     hard_upper_ns: u64,
     brownout_ns: u64,
     served_p99_ns: Option<u64>,
+    propagation: &'a [Propagation],
 }
 
-impl Figures {
-    fn measured(analysis: &Analysis) -> Self {
+impl<'a> Figures<'a> {
+    fn measured(analysis: &'a Analysis) -> Self {
         Self {
             failed: analysis.requests.all.failed,
             availability: analysis.availability.by_request.value(),
             hard_upper_ns: analysis.downtime.hard.upper_ns,
             brownout_ns: analysis.downtime.brownout_ns,
             served_p99_ns: analysis.latency.served_within.p99,
+            propagation: &analysis.propagation,
         }
     }
 
     /// As they would have been without these waits; `None` when there was none.
-    fn excused(analysis: &Analysis) -> Option<Self> {
+    fn excused(analysis: &'a Analysis) -> Option<Self> {
         let excuse = analysis.excuse.as_ref()?;
         let all = analysis.requests.all;
         let failed = all.failed - excuse.timeouts;
@@ -113,6 +125,7 @@ impl Figures {
             hard_upper_ns: excuse.hard_upper_ns,
             brownout_ns: excuse.brownout_ns,
             served_p99_ns: excuse.served_p99_ns,
+            propagation: &excuse.propagation,
         })
     }
 }
@@ -122,7 +135,14 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let is_instrument = matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_) | Gate::BlindMsMax(_));
     let of_events = matches!(gate, Gate::UpgradesMin(_) | Gate::EventsFailedMax(_));
     let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
-    let is_unmeasured = matches!(gate, Gate::StaleMsMax(_)) && actual.is_none();
+    let is_unmeasured = match gate {
+        Gate::StaleMsMax(_) => actual.is_none(),
+        Gate::PushP99MsMax(_) => is_without(analysis, Mechanism::Push),
+        Gate::FileP99MsMax(_) => is_without(analysis, Mechanism::File),
+        Gate::EtcdP99MsMax(_) => is_without(analysis, Mechanism::Etcd),
+        Gate::TimerP99MsMax(_) => is_without(analysis, Mechanism::Timer),
+        _ => false,
+    };
     if is_unmeasured || (nothing_sent && !is_instrument && !of_events) {
         let reason = match is_unmeasured {
             true => reason,
@@ -149,7 +169,7 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     GateResult { name: name(gate), limit, actual, outcome, reason, excused }
 }
 
-fn compare(gate: Gate, analysis: &Analysis, figures: Figures) -> Comparison {
+fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison {
     match gate {
         Gate::FailedMax(limit) => {
             let failed = figures.failed;
@@ -192,6 +212,10 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures) -> Comparison {
             count(closed, closed <= limit, limit, reason)
         }
         Gate::StaleMsMax(limit) => stale(analysis, limit),
+        Gate::PushP99MsMax(limit) => effect(figures.propagation, Mechanism::Push, limit),
+        Gate::FileP99MsMax(limit) => effect(figures.propagation, Mechanism::File, limit),
+        Gate::EtcdP99MsMax(limit) => effect(figures.propagation, Mechanism::Etcd, limit),
+        Gate::TimerP99MsMax(limit) => effect(figures.propagation, Mechanism::Timer, limit),
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {
             let unsent = analysis.load.unsent;
@@ -235,6 +259,28 @@ fn stale(analysis: &Analysis, limit: f64) -> Comparison {
             )
         },
     );
+    Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
+}
+
+/// Nothing came by a mechanism, so nothing can be said of it.
+fn is_without(analysis: &Analysis, mechanism: Mechanism) -> bool {
+    effect_p99(&analysis.propagation, mechanism).is_none()
+}
+
+/// The time within which 99 % of the changes by a mechanism had their effect.
+fn effect(changes: &[Propagation], mechanism: Mechanism, limit: f64) -> Comparison {
+    let word = mechanism.word();
+    let effect_ns = effect_p99(changes, mechanism);
+    let actual = effect_ns.flatten().map(|effect_ns| to_f64(effect_ns) / NS_PER_MS);
+    let reason = match (effect_ns, actual) {
+        (None, _) => format!("No change by {word} was acknowledged, so nothing could spread."),
+        (Some(_), None) => format!("A change by {word} never came to be seen; the limit is {limit} ms."),
+        (Some(_), Some(actual)) => {
+            format!(
+                "99 % of the changes by {word} had their effect within {actual:.3} ms; the limit is {limit} ms."
+            )
+        }
+    };
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
 }
 

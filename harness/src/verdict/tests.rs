@@ -29,13 +29,35 @@ fn sound(gates: &[Gate]) -> Log {
     let mut log = Log::new();
     log.observations.plan.gates = gates.to_vec();
     log.steady(NEW, 0, 1_000).steady(REUSED, 0, 1_000).bought("o1", "k1").event(upgrade(1, 200, 300));
+    for (number, gate) in (2..).zip(gates) {
+        if let Some((_, by)) = super::gates::name(*gate).split_once("propagation_p99_ms_max.") {
+            changed(&mut log, number, by, 600);
+            for attempt in &mut log.observations.attempts {
+                attempt.config = if attempt.sent_ns >= 600 * MS { 5 } else { 1 };
+            }
+        }
+    }
     log
+}
+
+/// A change by a mechanism, made at a time and acknowledged a millisecond later, that is number 5.
+fn changed(log: &mut Log, number: u64, by: &str, made_ms: u64) {
+    let mut change = upgrade(number, made_ms - 10, made_ms + 1);
+    change.kind = "reload".to_owned();
+    change.detail = json!({ "by": by, "made_ns": made_ms * MS, "generation": 5 });
+    log.event(change);
+}
+
+/// A change that was made 50 ms before anybody saw it.
+fn shown_late(log: &mut Log, by: &str) {
+    changed(log, 6, by, 550);
+    log.observations.events.last_mut().unwrap().acked_ns = 600 * MS;
 }
 
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 12] = [
+const PROOFS: [Proof; 16] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
     (Gate::HardDowntimeMsMax(0.0), one_fails, ExitCode::GateFailed),
@@ -45,6 +67,10 @@ const PROOFS: [Proof; 12] = [
     (Gate::EventsFailedMax(0), |log| log.observations.events[0].as_expected = false, ExitCode::GateFailed),
     (Gate::ClosedByServerMax(0), |log| _ = log.connection(1, 0, ClosedBy::Server), ExitCode::GateFailed),
     (Gate::StaleMsMax(0.0), old_configuration_after_a_change, ExitCode::GateFailed),
+    (Gate::PushP99MsMax(2.0), |log| shown_late(log, "push"), ExitCode::GateFailed),
+    (Gate::FileP99MsMax(20.0), |log| shown_late(log, "file"), ExitCode::GateFailed),
+    (Gate::EtcdP99MsMax(20.0), |log| shown_late(log, "etcd"), ExitCode::GateFailed),
+    (Gate::TimerP99MsMax(20.0), |log| shown_late(log, "timer"), ExitCode::GateFailed),
     (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
     (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
     (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
@@ -120,7 +146,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 12] = [
+const KEPT: [Gate; 16] = [
     Gate::FailedMax(0),
     Gate::AvailabilityMin(1.0),
     Gate::HardDowntimeMsMax(0.0),
@@ -130,6 +156,10 @@ const KEPT: [Gate; 12] = [
     Gate::EventsFailedMax(0),
     Gate::ClosedByServerMax(0),
     Gate::StaleMsMax(0.0),
+    Gate::PushP99MsMax(1.0),
+    Gate::FileP99MsMax(1.0),
+    Gate::EtcdP99MsMax(1.0),
+    Gate::TimerP99MsMax(1.0),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
     Gate::BlindMsMax(0.0),
@@ -190,6 +220,20 @@ fn every_gate_fails_when_it_should() {
         "An answer from before a change came to a request sent 550.000 ms after its acknowledgement; the limit \
          is 500 ms.",
     );
+    check_gate(
+        Gate::FileP99MsMax(20.0),
+        |log| shown_late(log, "file"),
+        "99 % of the changes by file had their effect within 51.000 ms; the limit is 20 ms.",
+    );
+    let never_shown = |log: &mut Log| {
+        changed(log, 6, "etcd", 700);
+        log.observations.events.last_mut().unwrap().detail["generation"] = 6.into();
+    };
+    check_gate(
+        Gate::EtcdP99MsMax(20.0),
+        never_shown,
+        "A change by etcd never came to be seen; the limit is 20 ms.",
+    );
     check_gate(Gate::UpgradesMin(2), |_| {}, "1 upgrade ended well; the least is 2.");
     check_gate(
         Gate::ClosedByServerMax(0),
@@ -217,6 +261,16 @@ fn staleness_without_an_answer_is_inconclusive() {
     log.observations.events.clear();
     log.observations.plan.events.clear();
     let reason = "No answer to a request sent after an acknowledged change told its generation.";
+    check(&log, ExitCode::Inconclusive, &[reason]);
+}
+
+/// A mechanism that brought nothing is no fast one.
+#[test]
+fn propagation_without_a_change_is_inconclusive() {
+    let mut log = sound(&[Gate::TimerP99MsMax(1_000.0)]);
+    log.observations.events.truncate(1);
+    log.observations.plan.events.truncate(1);
+    let reason = "No change by timer was acknowledged, so nothing could spread.";
     check(&log, ExitCode::Inconclusive, &[reason]);
 }
 

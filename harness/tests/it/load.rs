@@ -103,6 +103,7 @@ impl Run {
             run_id: "run".to_owned(),
             tokens: vec!["token-1".to_owned(), "token-2".to_owned()],
             sale_events: 3,
+            some_listed: false,
             headers: HeaderNames::reference(),
         };
         let run_dir = RunDir::new(folder.path());

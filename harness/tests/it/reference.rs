@@ -12,8 +12,8 @@ use harness::{
     exit::ExitCode,
     observe::{EventOutcome, Observations, RunDir},
     plan::{
-        Action, Arrival, Client, ConnectionMode, EventPlan, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace,
-        Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EtcdPlan, EventPlan, Feeds, Gate, LoadPlan, Op,
+        PLAN_SCHEMA_VERSION, Pace, Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
     },
     run::run,
 };
@@ -54,6 +54,10 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             faults: Vec::new(),
             // Short, for the binary that never becomes ready.
             upgrade: BTreeMap::from([("start_timeout_ms".to_owned(), 3_000)]),
+            blacklist: 2,
+            listed: 0,
+            reload: Feeds::new(),
+            etcd: EtcdPlan::None,
         }),
         load: LoadPlan {
             duration_ns: duration_ms * MS,

@@ -81,6 +81,9 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         "[[event]]\naction = \"exec\"",
         "[[event]]\naction = \"http\"",
         "[[event]]\naction = \"signal\"",
+        "[[event]]\naction = \"reload\"",
+        "[[event]]\naction = \"fault\"",
+        "[target.reload.blacklist]",
     ];
     for table in tables {
         let kind = if table.starts_with("[target]\n") { "" } else { "[target]\nkind = \"reference\"\n" };
@@ -146,12 +149,39 @@ fn list_and_plan_of_the_repository() {
     bench/upgrade                     reference   10s  One run of `harness bench
                                                        upgrade`: ten swaps between
                                                        two quiet times.
+    etcd/bad                          reference   10s  Keys that are malformed, torn
+                                                       or out of range change
+                                                       nothing.
+    etcd                              reference   10s  Keys of etcd change, and each
+                                                       change is served within 20
+                                                       ms.
+    etcd/fault                        reference   12s  etcd is killed, frozen and
+                                                       compacted under load, and no
+                                                       request is lost.
+    etcd/storm                        reference   10s  Keys change hundreds of times
+                                                       a second, and the last change
+                                                       is served.
+    etcd/upgrade                      reference   10s  Keys change while the binary
+                                                       is swapped, and no change is
+                                                       lost.
     fault/frozen                      reference    8s  The process is stopped for 3
                                                        s and goes on; slow answers,
                                                        but none lost.
     fault/new-process                 reference   10s  Binaries that exit, hang, are
                                                        garbage or missing; nothing
                                                        may be lost.
+    file/bad                          reference   10s  Files that are malformed,
+                                                       torn or out of range change
+                                                       nothing.
+    file                              reference   10s  Files change in every way,
+                                                       and each change is served
+                                                       within 20 ms.
+    file/storm                        reference   10s  Files are rewritten a
+                                                       thousand times a second, and
+                                                       the last change is served.
+    file/upgrade                      reference   10s  Files change while the binary
+                                                       is swapped, and no change is
+                                                       lost.
     must-fail/broken/answer-twice     reference    3s  One answer in 49 comes twice;
                                                        must end in exit 1.
     must-fail/broken/drop             reference    3s  One answer in 49 is never
@@ -184,11 +214,32 @@ fn list_and_plan_of_the_repository() {
     must-fail/stop-start              reference   12s  Five plain restarts; must end
                                                        in exit 1 with the gap of
                                                        each.
+    push/bad                          reference   10s  Pushes that are malformed,
+                                                       out of range or overtaken
+                                                       change nothing.
+    push                              reference   10s  Changes are pushed, and each
+                                                       is served within 2 ms.
+    push/storm                        reference   10s  Hundreds of pushes a second,
+                                                       and the last change is
+                                                       served.
+    push/upgrade                      reference   10s  Changes are pushed while the
+                                                       binary is swapped, and no
+                                                       change is lost.
     smoke                             reference    4s  Five binary swaps in four
                                                        seconds of light load.
     streams                           reference   12s  Ten binary swaps under strict
                                                        clients of HTTP/1.1 and
                                                        HTTP/2, and under reqwest.
+    timer/bad                         reference   10s  What a timer finds malformed,
+                                                       torn or out of range changes
+                                                       nothing.
+    timer/storm                       reference   10s  What a timer looks at changes
+                                                       a thousand times a second.
+    timer                             reference   10s  A timer finds what changed in
+                                                       a file, in etcd and at an
+                                                       address.
+    timer/upgrade                     reference   10s  What a timer looks at changes
+                                                       while the binary is swapped.
     upgrade                           reference   40s  Sixty binary swaps under
                                                        load; not one request may
                                                        fail.
@@ -202,7 +253,7 @@ fn list_and_plan_of_the_repository() {
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
                  15625 in flight; 250/s to the control target
     seed         1
-    fingerprint  4da645b1bc3d76495371145009fbc1028ba8f0ffb0e0c131729463864c9890e3
+    fingerprint  981b999ef7aa39153d8ae89299df911bd31521693b3f079d6ceee3fb49441238
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1

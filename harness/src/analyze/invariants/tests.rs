@@ -198,15 +198,31 @@ fn a_configuration_comes_back() {
         log.last().process = 2;
     }
     check_violations(&log, &[]);
-    // Another process counts for itself.
+    // Another process comes after it, where one takes over from the other at once.
     log.good(66, 67).last().config = 5;
     log.last().process = 3;
+    let back = "config-generation-never-goes-back: attempt 15 was answered with generation 5 after generation 6 \
+                had been seen";
+    check_violations(&log, &[back]);
+    let TargetPlan::Reference(reference) = &mut log.observations.plan.target else { panic!("it is ours") };
+    reference.strategy = "handoff".to_owned();
+    check_violations(&log, &[]);
+    // Of one client on one connection it is told.
+    for (sent_ms, config, process) in [(66, 6, 2), (68, 5, 3)] {
+        log.push(REUSED, sent_ms, sent_ms + 1, Cause::None);
+        let attempt = log.last();
+        (attempt.config, attempt.process, attempt.connection) = (config, process, 77);
+    }
+    let back = "config-generation-never-goes-back: attempt 17 was answered with generation 5 on connection 77 \
+                after generation 6 had been seen";
+    check_violations(&log, &[back]);
+    log.last().connection = 78;
     check_violations(&log, &[]);
     let again = log.good(66, 67).last();
     (again.config, again.process) = (5, 2);
     check_violations(
         &log,
-        &["config-generation-never-goes-back: attempt 16 was answered with generation 5 of process 2 after \
+        &["config-generation-never-goes-back: attempt 18 was answered with generation 5 of process 2 after \
              generation 6 had been seen"],
     );
     // Whoever does not say which process answers promises nothing.

@@ -37,6 +37,9 @@ pub struct Workload {
     pub tokens: Vec<String>,
     /// The target's sale events have the ids 1 to this, each with one good of the same id.
     pub sale_events: u32,
+    /// Some of the users are blacklisted at times: to refuse to sell is a right answer then. Whether it was given
+    /// to the right ones is judged afterwards.
+    pub some_listed: bool,
     pub headers: HeaderNames,
 }
 
@@ -82,7 +85,7 @@ pub(super) struct Requests {
 enum Template {
     Fixed { bytes: Vec<u8>, accept: Vec<u16>, bodyless: bool, digest: Option<[u8; 32]> },
     Info { wait: &'static str },
-    Buy,
+    Buy { some_listed: bool },
     Order,
 }
 
@@ -93,7 +96,8 @@ impl Template {
             Self::Fixed { accept, .. } => accept.contains(&status),
             Self::Info { .. } | Self::Order => status == 200,
             // Limit reached and sold out are the business of a flash sale, and said in order.
-            Self::Buy => matches!(status, 201 | 409 | 410),
+            Self::Buy { some_listed: true } if status == 403 => true,
+            Self::Buy { .. } => matches!(status, 201 | 409 | 410),
         }
     }
 }
@@ -133,7 +137,7 @@ impl Requests {
             Template::Fixed { bytes, .. } => out.extend_from_slice(bytes),
             &Template::Info { wait } => self.write_info(wait, out),
             Template::Order => self.write_order(out),
-            Template::Buy => return Some(self.write_buy(due.id, out)),
+            Template::Buy { .. } => return Some(self.write_buy(due.id, out)),
         }
         None
     }
@@ -144,7 +148,7 @@ impl Requests {
         Question {
             names: &self.workload.headers,
             bodyless: matches!(template, Template::Fixed { bodyless: true, .. }),
-            location: matches!(template, Template::Buy),
+            location: matches!(template, Template::Buy { .. }),
             digest: matches!(template, Template::Fixed { digest: Some(_), .. }),
         }
     }
@@ -163,7 +167,7 @@ impl Requests {
         match &self.templates[usize::from(stream)][usize::from(request)] {
             template if !template.accepts(status) => wrong(Cause::BadStatus),
             // An order that cannot be told from others.
-            Template::Buy if status == 201 && order.is_none() => wrong(Cause::Parse),
+            Template::Buy { .. } if status == 201 && order.is_none() => wrong(Cause::Parse),
             Template::Fixed { digest: wanted, .. } if *wanted != digest => wrong(Cause::WrongDigest),
             _ => SERVED,
         }
@@ -248,7 +252,7 @@ fn template(request: &RequestPlan, host: &str, workload: &Workload) -> Result<Te
         Op::Buy | Op::Order if workload.tokens.is_empty() => Err(wants("users with tokens")),
         Op::Info => Ok(Template::Info { wait: "" }),
         Op::Long => Ok(Template::Info { wait: WAIT }),
-        Op::Buy => Ok(Template::Buy),
+        Op::Buy => Ok(Template::Buy { some_listed: workload.some_listed }),
         Op::Order => Ok(Template::Order),
         Op::Http { method, path, headers, body, accept, sha256 } => {
             let bytes = http_bytes(host, method, path, headers, body)?;

@@ -166,7 +166,7 @@ pub struct Alert {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Event {
     pub id: String,
-    /// `upgrade`, `exec`, `http` or `signal`.
+    /// `upgrade`, `exec`, `http`, `signal`, `reload` or `fault`.
     pub kind: String,
     /// When it was due.
     pub at_ms: f64,
@@ -227,21 +227,35 @@ pub struct ServedWithin {
     pub p999: Option<f64>,
 }
 
-/// How a change spread. Times are milliseconds after the event's start.
+/// How a change spread. Times are milliseconds after it was made: a file's last system call, the answer of etcd or
+/// of a push; of a request and of an upgrade after the event's start.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Propagation {
     pub event_id: String,
-    /// `push` (a request told the server) or `upgrade` (another program serves).
+    /// `push` (a request told the server), `file`, `etcd`, `timer`, or `upgrade` (another program serves).
     pub mechanism: String,
     /// End of the first answer with the change; `null` when there was none.
     pub first_ms: Option<f64>,
     /// End of the last answer without it; `null` when there was none.
     pub last_ms: Option<f64>,
+    /// Until it had been seen, and nobody who asked later was answered without it; `null` when it never was.
+    pub effect_ms: Option<f64>,
     /// Answers without it to attempts that were sent after it had been acknowledged.
     pub stale_after_ack: u64,
     /// From the acknowledgement to the sending of the last of them, milliseconds; `null` when no answer to a
     /// later attempt told its generation.
     pub stale_ms: Option<f64>,
+    /// Of each process that answered without it after it was made, and of the one that showed it first.
+    pub processes: Vec<PropagationOfProcess>,
+}
+
+/// How a change came to one process.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct PropagationOfProcess {
+    /// Process generation; 0 of a server that does not tell it.
+    pub process: u32,
+    pub first_ms: Option<f64>,
+    pub last_ms: Option<f64>,
 }
 
 /// One stream by itself.

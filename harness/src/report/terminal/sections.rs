@@ -140,6 +140,13 @@ pub(super) fn propagation(screen: &mut Screen, report: &Report) {
             &format!("{mechanism}: last old"),
             of_it().filter_map(|change| change.last_ms).collect(),
         );
+        let effects: Vec<f64> = of_it().filter_map(|change| change.effect_ms).collect();
+        let unseen = of_it().count() - effects.len();
+        times(screen, &format!("{mechanism}: in effect"), effects);
+        if unseen > 0 {
+            let changes = counted(unseen as u64, "change");
+            screen.paragraph(&format!("{changes} by {mechanism} never came to be seen."));
+        }
         let stale: u64 = of_it().map(|change| change.stale_after_ack).sum();
         if stale > 0 {
             let longest = of_it().filter_map(|change| change.stale_ms).fold(0.0, f64::max);

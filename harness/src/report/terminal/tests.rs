@@ -247,6 +247,7 @@ fn a_change_that_some_answers_miss() {
     PROPAGATION                                       p50 ms          max ms
       push: first new                                  6.000           6.000
       push: last old                                   41.00           41.00
+      push: in effect                                  40.00           40.00
       2 answers from before an acknowledged change; the last to a request sent 30.00
       ms after it.
     ");

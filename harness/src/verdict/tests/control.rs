@@ -82,6 +82,22 @@ fn a_slow_target_is_not_excused_by_a_little_or_by_another_time() {
     check(&with_control(slow(400, 700), &busy), ExitCode::GateFailed, &[BROWNOUT_300]);
 }
 
+/// A change that nobody could see because nobody was asked is no slow mechanism; one that came late at another
+/// time is.
+#[test]
+fn a_pause_of_the_machine_is_no_slow_change() {
+    let check_pause = |pause: (u64, u64), exit_code| {
+        let mut log = sound(&[Gate::FileP99MsMax(20.0)]);
+        super::shown_late(&mut log, "file");
+        let verdict = verdict(&with_control(log, &[pause]));
+        assert_eq!(verdict.exit_code, exit_code, "{:?}", verdict.reasons);
+        let reason = "99 % of the changes by file had their effect within 51.000 ms; the limit is 20 ms.";
+        assert!(verdict.reasons[0].starts_with(reason), "{:?}", verdict.reasons);
+    };
+    check_pause((550, 598), ExitCode::Inconclusive);
+    check_pause((100, 200), ExitCode::GateFailed);
+}
+
 /// One gate's excuse is none for another.
 #[test]
 fn an_excuse_does_not_outweigh_a_failure() {

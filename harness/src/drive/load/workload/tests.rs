@@ -13,6 +13,7 @@ fn workload() -> Workload {
         run_id: "run-1".to_owned(),
         tokens: ["one", "two", "three"].map(str::to_owned).to_vec(),
         sale_events: 2,
+        some_listed: false,
         headers: HeaderNames::reference(),
     }
 }
@@ -177,6 +178,19 @@ fn what_cannot_be_asked_is_refused() {
     let unnamed = Workload { run_id: "a b".to_owned(), ..workload() };
     assert_snapshot!(message(Op::List, unnamed), @r#"use "a b" as run id: it must be 1 to 100 visible ASCII characters"#);
     assert_snapshot!(message(http("GET", &[("x", "y\r\nz: 1")], ""), workload()), @r#"build a request with "y\\r\\nz: 1": a control character would end its line"#);
+}
+
+/// Whether the right ones were refused is judged with the lists; without any nobody may be.
+#[test]
+fn whoever_may_be_listed_may_be_refused() {
+    for (some_listed, status, served) in
+        [(false, 403, false), (true, 403, true), (true, 201, true), (true, 429, false), (false, 409, true)]
+    {
+        let workload = Workload { some_listed, ..workload() };
+        let requests = requests(Op::Buy, workload).unwrap();
+        let judged = requests.judge(0, 0, status, Some("o"), None);
+        assert_eq!(judged == SERVED, served, "{some_listed} {status}");
+    }
 }
 
 #[test]

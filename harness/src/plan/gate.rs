@@ -1,0 +1,47 @@
+//! The limits that a run is held to.
+
+use serde::{Deserialize, Serialize};
+
+/// A limit that the run is held to. Invariants are always held and need no gate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "gate", content = "limit")]
+pub enum Gate {
+    /// Failed attempts, strict: no retry is assumed.
+    FailedMax(u64),
+    /// Availability by request, 0 to 1.
+    AvailabilityMin(f64),
+    /// Sum of the upper bounds of all hard windows, milliseconds.
+    HardDowntimeMsMax(f64),
+    /// Sum of all brownout windows, milliseconds.
+    BrownoutMsMax(f64),
+    /// Latency from the intended time, 99th percentile, milliseconds.
+    LatencyP99MsMax(f64),
+    /// Upgrades that ended `ok`.
+    UpgradesMin(u64),
+    /// Events that did not end as expected.
+    EventsFailedMax(u64),
+    /// Connections of reused streams that the server closed.
+    ClosedByServerMax(u64),
+    /// How long after a change was acknowledged an attempt was sent whose answer still came from before it,
+    /// milliseconds; the longest of the run.
+    StaleMsMax(f64),
+    /// From a change to its effect, by push, 99th percentile of the changes, milliseconds.
+    #[serde(rename = "propagation_p99_ms_max.push")]
+    PushP99MsMax(f64),
+    /// The same, of changes of files that the file system tells of.
+    #[serde(rename = "propagation_p99_ms_max.file")]
+    FileP99MsMax(f64),
+    /// The same, of changes in etcd that a watch tells of.
+    #[serde(rename = "propagation_p99_ms_max.etcd")]
+    EtcdP99MsMax(f64),
+    /// The same, of changes that a timer finds.
+    #[serde(rename = "propagation_p99_ms_max.timer")]
+    TimerP99MsMax(f64),
+    /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
+    LatenessP99UsMax(u64),
+    /// Attempts that the generator could not send; beyond it the run is inconclusive.
+    UnsentMax(u64),
+    /// Longest time for which an attempt was due and nothing sent it, milliseconds; beyond it the run is
+    /// inconclusive.
+    BlindMsMax(f64),
+}
