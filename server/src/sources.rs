@@ -41,6 +41,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(String);
 
+const OR_LATER: &str = " or later";
+
 /// What a look at a place found.
 #[derive(Debug)]
 pub enum Look {
@@ -62,6 +64,8 @@ pub enum Look {
 /// writes a file and never closes it is believed to be done before that.
 const SETTLE_MAX: Duration = Duration::from_secs(4);
 const SETTLE_EVERY: Duration = Duration::from_millis(5);
+/// A file that has not come to rest by then is written all the time, and is taken as it was between two writes.
+const RESTLESS: Duration = Duration::from_millis(250);
 
 /// All the places that are looked at while the process serves.
 #[derive(Debug)]
@@ -170,9 +174,11 @@ fn gone(config: &Config, datum: Datum) -> Candidate {
 /// What is there; `None`: nothing.
 async fn look_until_settled(config: &Config, datum: Datum, mechanism: Mechanism) -> Option<Candidate> {
     let origin = Origin::new(mechanism, config.reload.feed(datum).from.to_string());
-    let deadline = Instant::now() + SETTLE_MAX;
+    let begun = Instant::now();
+    let deadline = begun + SETTLE_MAX;
     loop {
-        match look(config, datum, &origin).await {
+        let stood = if begun.elapsed() < RESTLESS { Stood::ASKED } else { Stood::REPLACED };
+        match look(config, datum, &origin, stood).await {
             Look::Absent | Look::Same => return None,
             Look::Found { candidate, version } => return Some(version.of(*candidate)),
             Look::Unsettled { reason, .. } if Instant::now() >= deadline => {
@@ -184,10 +190,10 @@ async fn look_until_settled(config: &Config, datum: Datum, mechanism: Mechanism)
 }
 
 /// Looks at the place where `datum` comes from, whatever was seen there before.
-async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
+async fn look(config: &Config, datum: Datum, origin: &Origin, stood: Stood) -> Look {
     let origin = origin.clone();
     match &config.reload.feed(datum).from {
-        Place::File(path) => file::look(path.clone(), datum, origin, None, Stood::ASKED).await,
+        Place::File(path) => file::look(path.clone(), datum, origin, None, stood).await,
         Place::Http(url) => {
             http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
         }
@@ -201,7 +207,22 @@ async fn look(config: &Config, datum: Datum, origin: &Origin) -> Look {
 impl Version {
     /// What was read when the place had this version.
     fn of(&self, candidate: Candidate) -> Candidate {
-        Candidate { version: Some(self.0.clone()), ..candidate }
+        Candidate { version: Some(self.certain().to_owned()), ..candidate }
+    }
+
+    /// That of something that may have become something else within the same moment, without a sign of it. It is
+    /// never the same as that of another look.
+    fn or_later(self) -> Self {
+        Self(self.0 + OR_LATER)
+    }
+
+    /// Whether this is what another look has seen, which may have missed something.
+    fn confirms(&self, seen: &Self) -> bool {
+        seen.0 != self.0 && seen.certain() == self.certain()
+    }
+
+    fn certain(&self) -> &str {
+        self.0.strip_suffix(OR_LATER).unwrap_or(&self.0)
     }
 }
 

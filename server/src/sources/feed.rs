@@ -31,6 +31,8 @@ pub(super) struct Feed {
     states: Arc<SourceStates>,
     /// What was there the last time.
     known: Option<Version>,
+    /// The digest of that; empty if it had faults.
+    digest: String,
     /// Since when nothing is there.
     absent: Option<Instant>,
     /// What was said of missing events.
@@ -57,7 +59,16 @@ enum Offered {
 
 impl Feed {
     pub(super) fn new(datum: Datum, config: Arc<Config>, eye: Eye, states: Arc<SourceStates>) -> Self {
-        Self { datum, config, eye, states, known: None, absent: None, told_blind: None }
+        Self {
+            datum,
+            config,
+            eye,
+            states,
+            known: None,
+            digest: String::new(),
+            absent: None,
+            told_blind: None,
+        }
     }
 
     /// What is there when the process starts, at the latest after `limit`.
@@ -82,7 +93,7 @@ impl Feed {
                 }
                 Some(Look::Found { candidate, version }) => {
                     let candidate = version.of(*candidate);
-                    self.known = Some(version);
+                    (self.known, self.digest) = (Some(version), candidate.digest());
                     self.stand();
                     return Some(candidate);
                 }
@@ -115,9 +126,16 @@ impl Feed {
             },
             Look::Found { candidate, version } => {
                 self.absent = None;
+                let digest = candidate.digest();
+                let is_confirmed = self.known.as_ref().is_some_and(|known| version.confirms(known));
+                if is_confirmed && digest == self.digest {
+                    // What was pushed since then must stay: there is nothing new here.
+                    self.known = Some(version);
+                    return self.stand();
+                }
                 match self.offer(reload, version.of(*candidate)).await {
                     Offered::Settled(told) => {
-                        self.known = Some(version);
+                        (self.known, self.digest) = (Some(version), digest);
                         self.tell(told);
                     }
                     Offered::Later(told) => {

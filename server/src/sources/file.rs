@@ -120,12 +120,10 @@ fn try_read(
     if version(&after) != version(&before) {
         return Ok(Look::unsettled("somebody is writing it"));
     }
-    let Version(mut version) = version(&before);
-    if young {
-        // Another write within this tick would not show in the version, so it must not be taken for known.
-        version.push_str(" or later");
-    }
-    Ok(Look::Found { candidate, version: Version(version) })
+    let version = version(&before);
+    // Another write within this tick would not show in the version, so it must not be taken for known.
+    let version = if young { version.or_later() } else { version };
+    Ok(Look::Found { candidate, version })
 }
 
 /// What the open file has in it, from its first byte.

@@ -116,6 +116,16 @@ async fn signs_that_were_lost_lead_to_a_look() {
     assert!(matches!(watch.look(version.as_ref(), Mechanism::File).await, Some(Look::Same)));
 }
 
+#[test]
+fn what_may_have_been_missed_is_confirmed_by_what_is_seen_later() {
+    let version = |word: &str| Version(word.to_owned());
+    let check = |now: Version, seen: Version, expected| assert_eq!(now.confirms(&seen), expected);
+    check(version("1"), version("1").or_later(), true);
+    check(version("1").or_later(), version("1").or_later(), false);
+    check(version("1"), version("1"), false);
+    check(version("2"), version("1").or_later(), false);
+}
+
 #[tokio::test]
 async fn a_file_that_cannot_be_read_is_told_once() {
     let folder = tempfile::tempdir().unwrap();
