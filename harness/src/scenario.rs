@@ -116,7 +116,7 @@ fn read_root(root: Section<'_>, expected_name: Option<&str>) -> Option<Scenario>
     let description = root.string("description").map(|entry| entry.value);
     let target = root.required_section("target", "write [target] with kind = \"reference\"");
     let mut target = target.and_then(|section| target::read(section));
-    target::read_services(&root, target.as_mut());
+    target::read_services(&root, &mut target);
     let load = root.required_section("load", "write [load] with a rate, a duration and its streams");
     let load = load.and_then(|section| load::read(section, target.as_ref()));
     let events = event::read(&root, target.as_ref(), load.as_ref());

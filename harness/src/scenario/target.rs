@@ -76,7 +76,7 @@ enum Services {
 }
 
 /// `[services]`: where the target's services come from; only those that something asks for are started.
-pub(super) fn read_services(root: &Section<'_>, target: Option<&mut TargetPlan>) {
+pub(super) fn read_services(root: &Section<'_>, target: &mut Option<TargetPlan>) {
     let section = root.section("services");
     let reference = match target {
         Some(TargetPlan::Reference(reference)) => Some(reference),

@@ -35,6 +35,10 @@ pub(super) async fn change(
     written.map_err(|error| format!("{shown}: {error}"))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a writer that rests is what is wanted; it has a thread of its own"
+)]
 fn write(path: &Path, content: &Content, how: How, number: u64, clock: RunClock) -> io::Result<u64> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let beside = folder.join(format!(".new-{number}"));
