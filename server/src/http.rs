@@ -167,9 +167,10 @@ impl App {
             Some(route) if route.is_for_admin() && !self.is_admin(request.headers()) => not_admin(),
             // These take the body with them.
             Some(Route::ConfigOf(datum)) if request.method() == Method::PUT => {
-                push::put(self, datum, request).await
+                // What is seldom asked must not make the others' answers larger.
+                Box::pin(push::put(self, datum, request)).await
             }
-            Some(Route::Publish(datum)) => push::publish(self, datum, &snapshot, request).await,
+            Some(Route::Publish(datum)) => Box::pin(push::publish(self, datum, &snapshot, request)).await,
             Some(route) => match self.limits.of_route(route, &snapshot.cluster.rate_limits.per_second) {
                 Some(too_many) => too_many,
                 None => self.go(route, &snapshot, &request).await,
@@ -190,7 +191,7 @@ impl App {
             Route::Status => admin::status(self, snapshot).await,
             Route::Metrics => admin::metrics(self),
             Route::Upgrade => admin::upgrade(self, request.body()).await,
-            Route::Reload => admin::reload(self).await,
+            Route::Reload => Box::pin(admin::reload(self)).await,
             Route::Drain => admin::drain(self).await,
             Route::Config => config::show(self, snapshot, request),
             Route::ConfigHistory => config::history(self, request),

@@ -89,8 +89,8 @@ pub async fn open(config: &Arc<Config>, copies: &Arc<Copies>) -> (Sources, Vec<C
                 let opened = tokio::task::spawn_blocking(opening).await;
                 Some(Eye::Watch(opened.expect("to watch must not panic")))
             }
-            (Mechanism::Etcd, _) => watch_etcd(config, datum, &feeds).map(Eye::Etcd),
-            (Mechanism::Timer, _) => Timer::new(config, datum).map(Eye::Timer),
+            (Mechanism::Etcd, _) => watch_etcd(config, datum, &feeds).map(|watch| Eye::Etcd(Box::new(watch))),
+            (Mechanism::Timer, _) => Timer::new(config, datum).map(|timer| Eye::Timer(Box::new(timer))),
             _ => None,
         };
         let feed = eye.map(|eye| Feed::new(datum, Arc::clone(config), eye, Arc::clone(&states)));
@@ -109,7 +109,8 @@ pub async fn open(config: &Arc<Config>, copies: &Arc<Copies>) -> (Sources, Vec<C
         first.extend(chosen);
     }
     if let Some(watch) = watch_etcd(config, Datum::Nodes, &feeds) {
-        let mut feed = Feed::new(Datum::Nodes, Arc::clone(config), Eye::Etcd(watch), Arc::clone(&states));
+        let mut feed =
+            Feed::new(Datum::Nodes, Arc::clone(config), Eye::Etcd(Box::new(watch)), Arc::clone(&states));
         first.extend(feed.first(SETTLE_MAX).await);
         feeds.push(feed);
     }

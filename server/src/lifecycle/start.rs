@@ -129,7 +129,7 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     let copies = Arc::new(Copies::open(&config.reload));
     // Generations go on rising after a restart, too.
     let last = theirs.max(copies.last_generation());
-    let (sources, first) = sources::open(&config, &copies).await;
+    let (sources, first) = Box::pin(sources::open(&config, &copies)).await;
     let generation = last.map_or(Generation::FIRST, Generation::next);
     let reload = Reload::start_with(first, generation, prepare, Some(copies))?;
     let snapshots = reload.cell();

@@ -43,8 +43,8 @@ pub(super) struct Feed {
 #[derive(Debug)]
 pub(super) enum Eye {
     Watch(Watch),
-    Etcd(etcd::Watch),
-    Timer(Timer),
+    Etcd(Box<etcd::Watch>),
+    Timer(Box<Timer>),
 }
 
 /// What became of an offer.
@@ -105,7 +105,7 @@ impl Feed {
     pub(super) async fn run(mut self, reload: Arc<Reload>, stop: CancellationToken) {
         self.stand();
         self.tell_blind(&reload).await;
-        while let Some(()) = stop.run_until_cancelled(self.turn(&reload)).await {}
+        while let Some(()) = stop.run_until_cancelled(Box::pin(self.turn(&reload))).await {}
     }
 
     async fn turn(&mut self, reload: &Arc<Reload>) {
@@ -225,13 +225,15 @@ impl Feed {
 
     /// It should be told by etcd, which is away.
     pub(super) fn misses_etcd(&self) -> bool {
-        matches!(&self.eye, Eye::Etcd(etcd::Watch { away: Some(_), .. }))
+        matches!(&self.eye, Eye::Etcd(watch) if watch.away.is_some())
     }
 
     fn stand(&self) {
         let standing = match &self.eye {
             Eye::Watch(Watch { blind: Some(reason), .. }) => Standing::Fallback { reason: reason.clone() },
-            Eye::Etcd(etcd::Watch { away: Some(reason), .. }) => Standing::Away { reason: reason.clone() },
+            Eye::Etcd(watch) if watch.away.is_some() => {
+                Standing::Away { reason: watch.away.clone().unwrap_or_default() }
+            }
             _ if self.absent.is_some() => Standing::Absent,
             Eye::Watch(_) | Eye::Etcd(_) => Standing::Watching,
             Eye::Timer(_) => Standing::Polling,

@@ -40,7 +40,7 @@ pub(super) struct Timer {
 enum At {
     File(std::path::PathBuf),
     Address(Address),
-    Key(Asked),
+    Key(Box<Asked>),
 }
 
 impl Timer {
@@ -50,7 +50,7 @@ impl Timer {
         let at = match &feed.from {
             Place::File(path) => At::File(path.clone()),
             Place::Http(url) => At::Address(Address::new(url, config.reload.push_bytes_max)),
-            Place::Etcd(key) => At::Key(Asked::new(config.etcd.as_ref()?, key, datum)),
+            Place::Etcd(key) => At::Key(Box::new(Asked::new(config.etcd.as_ref()?, key, datum))),
         };
         let origin = Origin::new(Mechanism::Timer, feed.from.to_string());
         Some(Self { datum, origin, at, every: feed.every, next: Instant::now(), young: None })

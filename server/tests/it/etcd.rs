@@ -43,7 +43,7 @@ fn until_refused(server: &Server, datum: &str, part: &str) -> String {
         let refused =
             changes.iter().filter(|change| change["datum"] == datum && change["outcome"] == "refused");
         let reasons = refused.map(|change| change["reason"].as_str().unwrap().to_owned());
-        reasons.filter(|reason| reason.contains(part)).last()
+        reasons.rev().find(|reason| reason.contains(part))
     })
 }
 

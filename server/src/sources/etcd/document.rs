@@ -185,7 +185,7 @@ mod tests {
             candidate.content.unwrap_err(),
             "invalid type: boolean `true`, expected u32 at line 2 column 25"
         );
-        assert_eq!(candidate.bytes, 33);
+        assert_eq!(candidate.bytes, 30);
         assert_eq!(made(Datum::Cluster, &[("", "{}"), ("/log_level", "\"info\"")]).bytes, 8);
     }
 
