@@ -3,7 +3,7 @@
 //!
 //! Only `http` is spoken. A redirect is not followed: what is served must come from where the settings say.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -116,18 +116,21 @@ impl Address {
         let Line { mut requests, mut connection } = line;
         let request = request(uri, known).map_err(Error::Url)?;
         let bytes_max = self.bytes_max;
-        let answer = {
-            let mut talk = pin!(async {
-                requests.ready().await.map_err(Error::Broken)?;
-                let answer = requests.send_request(request).await.map_err(Error::Broken)?;
-                read(answer, bytes_max).await
-            });
-            tokio::select! {
-                answer = &mut talk => answer,
-                // Whatever ended it, who waits for something from it knows better what that means.
-                _ = &mut connection => talk.await,
-            }
+        let mut talk = Box::pin(async {
+            requests.ready().await.map_err(Error::Broken)?;
+            let answer = requests.send_request(request).await.map_err(Error::Broken)?;
+            read(answer, bytes_max).await
+        });
+        let answered = tokio::select! {
+            answer = &mut talk => Some(answer),
+            _ = &mut connection => None,
         };
+        let Some(answer) = answered else {
+            // Only when it is gone, who waits for something from it is told so, and knows what that means.
+            drop(connection);
+            return talk.await;
+        };
+        drop(talk);
         if answer.is_ok() && !requests.is_closed() {
             self.line = Some(Line { requests, connection });
         }

@@ -10,7 +10,7 @@ use super::*;
 use crate::state::Mechanism;
 
 /// A server that gives these answers, one after the other; each is the head's lines and the body. The connection is
-/// ended where an answer is empty. Returns the questions, each with the number of its connection.
+/// ended where an answer is empty or says so. Returns the questions, each with the number of its connection.
 struct Scripted {
     address: SocketAddr,
     asked: JoinHandle<Vec<(usize, String)>>,
@@ -31,7 +31,8 @@ impl Scripted {
                     asked.push((connection, head));
                     let answer = answers.next().unwrap();
                     stream.get_mut().write_all(answer.as_bytes()).unwrap();
-                    if answer.is_empty() || answers.peek().is_none() {
+                    let closes = answer.is_empty() || answer.contains("connection: close");
+                    if closes || answers.peek().is_none() {
                         break;
                     }
                 }
@@ -152,4 +153,25 @@ async fn an_address_where_nobody_listens() {
     let Look::Found { candidate, .. } = look else { panic!("{look:?}") };
     let reason = candidate.content.unwrap_err();
     assert!(reason.starts_with("it cannot be read: nobody listens there: "), "{reason}");
+}
+
+/// Each answer ends its connection, which is seen only when the next question is to be asked.
+#[tokio::test]
+async fn whoever_ends_each_connection_is_asked_on_a_new_one() {
+    check(
+        &[
+            "HTTP/1.1 200 OK\r\netag: \"a\"\r\nconnection: close\r\ncontent-length: 2\r\n\r\n1\n",
+            "HTTP/1.1 304 Not Modified\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\nconnection: close\r\ncontent-length: 2\r\n\r\n",
+            "HTTP/1.1 200 OK\r\netag: \"b\"\r\nconnection: close\r\ncontent-length: 2\r\n\r\n2\n",
+        ],
+        &["2 bytes", "nothing new", "nothing new", "2 bytes"],
+        &[
+            (1, "get /list http/1.1"),
+            (2, "get /list http/1.1 if-none-match: \"a\""),
+            (3, "get /list http/1.1 if-none-match: \"a\""),
+            (4, "get /list http/1.1 if-none-match: \"a\""),
+        ],
+    )
+    .await;
 }
