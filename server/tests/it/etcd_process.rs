@@ -100,11 +100,11 @@ impl Etcd {
         found.kvs().first().map(|pair| pair.value_str().unwrap().to_owned())
     }
 
-    /// Forgets everything but the present.
+    /// Forgets everything but the present, of which it makes a new revision first: the same one twice is refused.
     pub(crate) fn compact(&self) {
         self.ask(|client| async move {
             let mut client = client.kv_client();
-            let revision = client.get("x", None).await?.header().unwrap().revision();
+            let revision = client.put("x", "", None).await?.header().unwrap().revision();
             client.compact(revision, Some(CompactionOptions::new().with_physical())).await
         });
     }
