@@ -92,7 +92,7 @@ class Bench:
             self.run(*drive, "1")
             quiet_mb = memory_mb(process.pid, "VmRSS")
             pathlib.Path(f"/proc/{process.pid}/clear_refs").write_text("5")
-            seconds, quiet_us, during_us, requests = map(float, self.run(*drive, str(self.reloads)).split())
+            seconds, quiet_us, beside_us, during_us, requests = map(float, self.run(*drive, str(self.reloads)).split())
             peak_mb = memory_mb(process.pid, "VmHWM") - quiet_mb
             list_mb = max(list_mb, memory_mb(process.pid, "VmRSS") - empty_mb)
         finally:
@@ -101,12 +101,14 @@ class Bench:
             held.unlink()
         lookup_ns = float(self.run(self.parts, "lookup", "packed" if design == "packed" else "set", self.folder / order))
         print(
-            f"  {design:8} {order:7} p99 quiet {quiet_us:.0f} us, during {during_us:.0f} us of {requests:.0f} requests",
+            f"  {design:8} {order:7} p99 quiet {quiet_us:.0f} us, beside counting threads {beside_us:.0f} us, "
+            f"during {during_us:.0f} us of {requests:.0f} requests",
             file=sys.stderr,
         )
         if requests < 100:
             raise SystemExit("error: too few requests during the reloads for a p99; reload more often")
-        return [seconds, list_mb, peak_mb, during_us / quiet_us, lookup_ns / 1000]
+        figures = [seconds, list_mb, peak_mb, during_us / quiet_us, lookup_ns / 1000]
+        return figures, beside_us / quiet_us
 
     def token(self, user):
         return self.run(self.seckill, "token", "--config", self.settings, "--user", user).strip()
@@ -115,21 +117,21 @@ class Bench:
 def main():
     binaries, folder, reloads = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]), int(sys.argv[3])
     bench = Bench(binaries, folder, reloads)
-    missed = 0
+    verdicts = []
     print(f"10,000,000 ids of ten digits, median of {reloads} reloads at 1,000 requests a second")
     print(f"{'order':7} {'figure':20} {'packed':>9} {'hash set':>9} {'bar':>9}")
     for order in ("random", "sorted"):
         bench.run(bench.parts, "make", order, folder / order)
-        ours, obvious = bench.measure("packed", order), bench.measure("obvious", order)
+        (ours, machine), (obvious, _) = bench.measure("packed", order), bench.measure("obvious", order)
         for (figure, unit, bar), packed, hashed in zip(BARS, ours, obvious):
-            passed = packed <= bar
-            missed += not passed
-            print(
-                f"{order:7} {figure + ', ' + unit:20} {packed:9.3f} {hashed:9.3f} {bar:9.3f}  "
-                f"{'PASS' if passed else 'MISSED'}"
-            )
+            # Where threads that only count make requests as late, nothing is known of the reload.
+            is_machine = figure.startswith("p99") and packed > bar and packed <= bar * machine
+            verdict = "PASS" if packed <= bar else "MACHINE" if is_machine else "MISSED"
+            verdicts.append(verdict)
+            print(f"{order:7} {figure + ', ' + unit:20} {packed:9.3f} {hashed:9.3f} {bar:9.3f}  {verdict}")
+        print(f"{order:7} the same beside threads that only count: {machine:.3f}")
         (folder / order).unlink()
-    sys.exit(1 if missed else 0)
+    sys.exit(1 if "MISSED" in verdicts else 4 if "MACHINE" in verdicts else 0)
 
 
 main()

@@ -3,6 +3,7 @@
 //! Control plane and data plane meet only at the snapshot; the life of the process (phases, upgrade,
 //! drain) is a third room that neither of them enters.
 
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod datum;

@@ -6,6 +6,7 @@
 
 mod candidate;
 mod copies;
+mod retired;
 mod writer;
 
 use std::{
@@ -211,9 +212,6 @@ impl Reload {
                     return Ok((Published { generation: served.generation, changed: false }, digests));
                 }
                 self.publish(&mut writer, next, told, brought);
-                drop(writer);
-                // Here, where nobody waits for it: a long list takes its time.
-                drop(served);
                 Ok((Published { generation, changed: true }, digests))
             }
             // Nobody has looked at it, and whoever brought it comes again; nor is a trial a change.
@@ -240,7 +238,11 @@ impl Reload {
         writer
             .from
             .extend(brought.into_iter().map(|brought| (brought.datum, Brought { delta: None, ..brought })));
-        drop(writer.publisher.publish(next));
+        let list = Arc::clone(&next.blacklist);
+        let before = writer.publisher.publish(next);
+        if !Arc::ptr_eq(&before.blacklist, &list) {
+            retired::retire(Arc::clone(&before.blacklist));
+        }
         self.changed.send_replace(generation);
     }
 

@@ -70,6 +70,7 @@ const SERVER: House = House {
     rooms: &[
         room("clock", &[]),
         room("tasks", &[]),
+        room("background", &[]),
         pure("datum", &[]),
         room("config", &["datum"]),
         pure("seckill", &["lifecycle::ProcessGeneration"]),
@@ -78,7 +79,7 @@ const SERVER: House = House {
         pure("state", &["config::LogLevel", "datum", "seckill"]),
         room("secrets", &["config", "seckill"]),
         // The only room that publishes a snapshot. Of http only the admin side may reach it.
-        room("reload", &["clock", "config", "state"]),
+        room("reload", &["background", "clock", "config", "state"]),
         room("etcd", &["config"]),
         room(
             "nodes",
@@ -86,7 +87,18 @@ const SERVER: House = House {
         ),
         room(
             "sources",
-            &["clock", "config", "etcd", "faults", "nodes", "reload", "state", "tasks", "telemetry::chain"],
+            &[
+                "background",
+                "clock",
+                "config",
+                "etcd",
+                "faults",
+                "nodes",
+                "reload",
+                "state",
+                "tasks",
+                "telemetry::chain",
+            ],
         ),
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),

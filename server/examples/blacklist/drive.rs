@@ -1,5 +1,10 @@
 //! Load on a server, each request at its own time whether or not the one before was answered in time, and its
 //! latency from that time on. Half ask for the list of events, half are orders of users who are on the blacklist.
+//!
+//! Each reload has a p99 of its own and so has the quiet time before it, as long as the reload is; the median of
+//! each is told. One stall of the machine, which a virtual one has now and then for some milliseconds, moves the
+//! p99 of all requests together, but that of one reload only. Some stall more when they work, whatever they do: so
+//! between the two the same is measured beside threads that give way as those of a reload do, and only count.
 
 use std::{
     fs,
@@ -10,12 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use server::background;
+
 use crate::Failed;
 
 const CONNECTIONS: u32 = 8;
 /// Between two requests of a connection: a thousand a second on all together.
 const EVERY: Duration = Duration::from_millis(8);
-const QUIET: Duration = Duration::from_secs(5);
+/// Before the first reload and after each, at least, and as long as the longest reload so far.
 const REST: Duration = Duration::from_secs(1);
 
 /// When a request was due, and how long after that it was answered.
@@ -35,14 +42,19 @@ pub(crate) fn drive(public: &str, reload: &str, tokens: &str, count: &str) -> Re
                 scope.spawn(move || ask(public, users, begun + EVERY * index / CONNECTIONS, over))
             })
             .collect();
-        wait_until(begun + QUIET);
-        let mut reloads = Vec::new();
+        let (mut reloads, mut counting) = (Vec::new(), Vec::new());
+        let mut rest = REST;
         let mut outcome = Ok(());
+        wait_until(begun + rest);
         for _ in 0..count {
             let from = Instant::now();
             outcome = reload_once(reload, admin);
-            reloads.push((from, Instant::now()));
-            wait_until(Instant::now() + REST);
+            let to = Instant::now();
+            reloads.push((from, to));
+            rest = rest.max(to - from);
+            wait_until(to + rest);
+            counting.push((Instant::now(), count_for((to - from).min(REST))?));
+            wait_until(Instant::now() + rest);
             if outcome.is_err() {
                 break;
             }
@@ -53,13 +65,14 @@ pub(crate) fn drive(public: &str, reload: &str, tokens: &str, count: &str) -> Re
             answered.extend(thread.join().map_err(|_| "a connection's thread must not panic")??);
         }
         outcome?;
-        let mut quiet = of(&answered, |due| due >= begun && due < begun + QUIET);
-        let mut during = of(&answered, |due| reloads.iter().any(|(from, to)| due >= *from && due < *to));
-        let mut seconds: Vec<f64> = reloads.iter().map(|(from, to)| (*to - *from).as_secs_f64()).collect();
-        seconds.sort_by(f64::total_cmp);
-        let (requests, middle) = (during.len(), seconds[seconds.len() / 2]);
-        let (quiet, during) = (p99_us(&mut quiet), p99_us(&mut during));
-        writeln!(io::stdout(), "{middle:.3} {quiet:.0} {during:.0} {requests}")?;
+        // The first reload is longer than the rest before it may be.
+        let before = |(from, to): &(Instant, Instant)| (begun.max(*from - (*to - *from)), *from);
+        let during = median(reloads.iter().filter_map(|window| p99_us(&answered, *window)));
+        let quiet = median(reloads.iter().filter_map(|window| p99_us(&answered, before(window))));
+        let beside = median(counting.iter().filter_map(|window| p99_us(&answered, *window)));
+        let middle = median(reloads.iter().map(|(from, to)| (*to - *from).as_secs_f64()));
+        let requests = reloads.iter().map(|window| of(&answered, *window).count()).sum::<usize>();
+        writeln!(io::stdout(), "{middle:.3} {quiet:.0} {beside:.0} {during:.0} {requests}")?;
         Ok(())
     })
 }
@@ -125,13 +138,34 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &str) -> Result<u16,
     status.ok_or_else(|| "the answer has no status".into())
 }
 
-fn of(answered: &[Answered], is_in: impl Fn(Instant) -> bool) -> Vec<Duration> {
-    answered.iter().filter(|(due, _)| is_in(*due)).map(|(_, latency)| *latency).collect()
+/// Keeps two processors busy with nothing, on threads that give way; when it was over.
+fn count_for(length: Duration) -> Result<Instant, Failed> {
+    let until = Instant::now() + length;
+    let count = || while Instant::now() < until {};
+    background::wait_for("counting", || {
+        thread::scope(|scope| {
+            scope.spawn(count);
+            count();
+        });
+    })?;
+    Ok(Instant::now())
 }
 
-fn p99_us(latencies: &mut [Duration]) -> f64 {
+/// Latencies of the requests that were due from `from` on and before `to`.
+fn of(answered: &[Answered], (from, to): (Instant, Instant)) -> impl Iterator<Item = Duration> {
+    answered.iter().filter(move |(due, _)| (from..to).contains(due)).map(|(_, latency)| *latency)
+}
+
+fn p99_us(answered: &[Answered], window: (Instant, Instant)) -> Option<f64> {
+    let mut latencies: Vec<Duration> = of(answered, window).collect();
     latencies.sort_unstable();
-    latencies.get(latencies.len() * 99 / 100).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e6)
+    latencies.get(latencies.len() * 99 / 100).map(|latency| latency.as_secs_f64() * 1e6)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a sending thread has nothing to wait for but the time")]

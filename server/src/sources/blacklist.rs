@@ -1,28 +1,14 @@
 //! The file of a blacklist -> a packed list, while requests are answered.
 //!
 //! It is read piece by piece with `pread`: a memory map would kill the process with SIGBUS when somebody truncates
-//! the file. A long one is read by two threads, each from its side of a line's end, and packed by two, in the
-//! scheduling class `SCHED_IDLE`: a request that comes takes the processor at once, where a thread that is only
-//! nice may finish its slice first (some milliseconds). The price: a machine without any idle processor loads a
-//! long list slowly, which is why a short one, that nobody would notice, is read on the thread that asks.
+//! the file. A long one is read by two threads, each from its side of a line's end, and packed by two, all of which
+//! give way to requests, and so does what frees the memory that it took. A short one, that nobody would notice, is
+//! read on the thread that asks.
 
-use std::{
-    fs::File,
-    io,
-    ops::Range,
-    os::unix::fs::FileExt as _,
-    panic,
-    sync::Arc,
-    thread::{self, ScopedJoinHandle},
-};
-
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id, thread_schedule_policy,
-};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, panic, sync::Arc, thread};
 
 use crate::{
-    clock,
+    background, clock,
     reload::{Candidate, Content},
     state::{Blacklist, BlacklistFaults, Datum, Half, Lines, Origin, Run, Runs},
 };
@@ -55,12 +41,14 @@ fn read(file: &File, bytes: u64) -> io::Result<Result<Blacklist, BlacklistFaults
         let runs = read_in_one(file, bytes, PIECE_BYTES)?;
         return Ok(runs.map(|runs| Blacklist::of(runs.halves().map(Half::pack))));
     }
-    let runs = match read_in_two(file, bytes, PIECE_BYTES)? {
-        Ok(runs) => runs,
-        Err(faults) => return Ok(Err(faults)),
-    };
-    let [low, high] = runs.halves();
-    both(|| low.pack(), || high.pack()).map(|parts| Ok(Blacklist::of(parts)))
+    background::wait_for("blacklist-1", || {
+        let runs = match read_in_two(file, bytes, PIECE_BYTES)? {
+            Ok(runs) => runs,
+            Err(faults) => return Ok(Err(faults)),
+        };
+        let [low, high] = runs.halves();
+        both(|| low.pack(), || high.pack()).map(|parts| Ok(Blacklist::of(parts)))
+    })?
 }
 
 fn read_in_one(file: &File, bytes: u64, piece_bytes: usize) -> io::Result<Result<Runs, BlacklistFaults>> {
@@ -119,35 +107,13 @@ fn pieces(
     Ok(())
 }
 
-/// Does both on threads that give way to everybody.
+/// Does both at the same time.
 fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T + Send) -> io::Result<[T; 2]> {
     thread::scope(|scope| {
-        let named = |name: &str| thread::Builder::new().name(name.to_owned());
-        let one = named("blacklist-1").spawn_scoped(scope, || {
-            give_way();
-            one()
-        })?;
-        let other = named("blacklist-2").spawn_scoped(scope, || {
-            give_way();
-            other()
-        })?;
-        Ok([ended(one), ended(other)])
+        let other = thread::Builder::new().name("blacklist-2".to_owned()).spawn_scoped(scope, other)?;
+        let one = one();
+        Ok([one, other.join().unwrap_or_else(|payload| panic::resume_unwind(payload))])
     })
-}
-
-fn ended<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
-}
-
-/// Lets everybody else have the processor first, from now to the end of this thread: the way back may need a
-/// privilege.
-fn give_way() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let set = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    // It also sets the thread's niceness, which nobody needs and a process that is nice itself may not do.
-    if thread_schedule_policy() != Ok(idle) {
-        tracing::warn!(?set, "the blacklist is loaded at the priority of requests, which may wait for it");
-    }
 }
 
 #[cfg(test)]

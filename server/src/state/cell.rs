@@ -84,7 +84,7 @@ impl SnapshotCell {
 
 impl Publisher {
     /// Serves `next` from now on, whose number must be greater than that of what is served. The snapshot before
-    /// is returned, so that the caller and not a request pays for dropping it.
+    /// is returned, for whoever sees to it that no request pays for dropping it.
     pub fn publish(&mut self, next: Snapshot) -> Arc<Snapshot> {
         debug_assert!(next.generation > self.cell.load().generation, "generations must rise");
         self.cell.current.swap(Arc::new(next))

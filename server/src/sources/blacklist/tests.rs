@@ -6,7 +6,6 @@ use std::{
 };
 
 use proptest::prelude::*;
-use thread_priority::ThreadSchedulePolicy::Normal;
 
 use super::*;
 
@@ -93,11 +92,4 @@ fn a_file_that_gets_shorter_is_no_end_of_the_process() {
     let file = file_of(text.as_bytes());
     file.set_len(1_000_000).unwrap();
     assert_eq!(read(&file, text.len() as u64).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-}
-
-#[test]
-fn the_threads_that_load_give_way_and_others_do_not() {
-    let idle = || thread_schedule_policy() == Ok(Normal(NormalThreadSchedulePolicy::Idle));
-    assert_eq!(both(idle, idle).unwrap(), [true, true]);
-    assert!(!idle());
 }

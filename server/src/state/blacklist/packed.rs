@@ -1,9 +1,9 @@
-//! Sorted ids in little memory, with quick look-ups: blocks of 128 ids, each in Elias-Fano code of its own.
+//! Sorted ids in little memory, with quick look-ups: blocks of 256 ids, each in Elias-Fano code of its own.
 //!
 //! Of each block the first id stands in an array small enough for the processor's cache. In the block each id is
-//! its distance to the first, cut in two: the low bits as they are, and the high ones, which are below 128, in
-//! unary: for each value a one for every id that has it, then a zero. That is 256 bits, whatever the ids are, and
-//! as many low bits as make the last distance's high part smaller than 128. So a block takes two bits an id more
+//! its distance to the first, cut in two: the low bits as they are, and the high ones, which are below 256, in
+//! unary: for each value a one for every id that has it, then a zero. That is 512 bits, whatever the ids are, and
+//! as many low bits as make the last distance's high part smaller than 256. So a block takes two bits an id more
 //! than the logarithm of the mean distance between its ids, where no code can do with less than 1.44 more if they
 //! are random; and because each block has a width of its own, ids in clusters take less.
 //!
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Ids of a block, but for the last one, which may have fewer.
-const BLOCK_IDS: usize = 128;
+const BLOCK_IDS: usize = 256;
 /// Words of the unary part of a block: a one for each id, and a zero for each value of a high part.
 const HIGH_WORDS: usize = 2 * BLOCK_IDS / 64;
 /// Bits of a high part.
@@ -32,7 +32,7 @@ pub(super) struct Packed {
     firsts: Vec<u64>,
     guide: Guide,
     /// Where each block begins in `words`, and where the last one ends. The width of the low parts follows from
-    /// it: a block of width w has `HIGH_WORDS + 2 w` words.
+    /// it: a block of width w has `HIGH_WORDS + 4 w` words.
     starts: Vec<u32>,
     words: Vec<u64>,
     len: usize,
@@ -84,7 +84,11 @@ impl Packed {
     fn block(&self, index: usize) -> Block<'_> {
         let words = &self.words[self.starts[index] as usize..self.starts[index + 1] as usize];
         let (high, low) = words.split_first_chunk().expect("a block must have a high part");
-        Block { high, low, width: u32::try_from(low.len() / 2).expect("a width must be below 64") }
+        Block {
+            high,
+            low,
+            width: u32::try_from(low.len() / (BLOCK_IDS / 64)).expect("a width must be below 64"),
+        }
     }
 }
 
@@ -142,7 +146,7 @@ impl Packer {
         }
         let words = &mut self.packed.words;
         words.extend(high);
-        let end = words.len() + 2 * width as usize;
+        let end = words.len() + BLOCK_IDS / 64 * width as usize;
         let (mut filling, mut filled) = (0_u64, 0);
         for id in block {
             let low = (id - first) & mask(width);
