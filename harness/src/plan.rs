@@ -48,12 +48,17 @@ impl Plan {
     /// there is no white space.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let json = serde_json::to_vec(self).expect("a plan must be expressible in JSON");
-        Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            write!(hex, "{byte:02x}").expect("writing to a string must not fail");
-            hex
-        })
+        sha256(&serde_json::to_vec(self).expect("a plan must be expressible in JSON"))
     }
+}
+
+/// SHA-256 in hex.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing to a string must not fail");
+        hex
+    })
 }
 
 /// The server under test.

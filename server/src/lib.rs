@@ -9,6 +9,7 @@ pub mod config;
 pub mod datum;
 #[cfg(debug_assertions)]
 mod faults;
+pub mod hex;
 
 pub mod etcd;
 pub mod nodes;
@@ -30,6 +31,7 @@ pub mod effective;
 pub mod identity;
 pub mod telemetry;
 
+pub mod exchange;
 pub mod publish;
 
 pub mod http;

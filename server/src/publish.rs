@@ -7,26 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::Serialize;
-use serde_json::Value;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout_at},
+
+use crate::{
+    exchange::{self, Answer, Terms},
+    secrets::AdminToken,
+    state::Node,
+    tasks::Tasks,
+    telemetry::chain,
 };
 
-use crate::{secrets::AdminToken, state::Node, tasks::Tasks, telemetry::chain};
-
-/// How long one node may take for all of it. A node that is being upgraded may need some of it.
-const NODE_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Between two tries at a node whose process is just being replaced.
-const HANDOVER_PAUSE: Duration = Duration::from_millis(50);
-
-/// An answer is a few hundred bytes long; what a trial would change may be more.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// A node that is being upgraded may need some of the time. An answer is a few hundred bytes long; what a trial
+/// would change may be more.
+const TERMS: Terms = Terms { patience: Duration::from_secs(8), insists: true, answer_bytes_max: 4 << 20 };
 
 /// What every node is sent.
 #[derive(Debug, Clone)]
@@ -57,16 +51,10 @@ pub struct NodeAnswer {
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("be asked: it cannot be connected to")]
-    Connect(#[source] std::io::Error),
     #[error("be asked: its address makes no request")]
     Address(#[source] http::Error),
-    #[error("answer: the connection broke")]
-    Broken(#[source] hyper::Error),
-    #[error("answer in a form that is understood")]
-    Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("answer within {0:?}")]
-    Late(Duration),
+    #[error(transparent)]
+    Asked(#[from] exchange::Error),
 }
 
 /// Sends `letter` to all `nodes` at once. It goes on when nobody waits for the outcome any more, so that no
@@ -89,9 +77,7 @@ pub async fn to_all(nodes: &[Node], letter: Letter) -> Vec<NodeAnswer> {
     answers
 }
 
-type Asked = Result<(StatusCode, Bytes), Error>;
-
-fn told(asked: Asked) -> NodeAnswer {
+fn told(asked: Result<Answer, Error>) -> NodeAnswer {
     let mut answer = NodeAnswer {
         node: String::new(),
         address: String::new(),
@@ -101,8 +87,8 @@ fn told(asked: Asked) -> NodeAnswer {
         error: None,
     };
     match asked {
-        Ok((status, body)) => {
-            let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        Ok(heard) => {
+            let (status, json) = (heard.status, heard.json());
             answer.status = Some(status.as_u16());
             answer.generation = json["generation"].as_u64();
             answer.digest = json["digest"].as_str().map(str::to_owned);
@@ -116,20 +102,7 @@ fn told(asked: Asked) -> NodeAnswer {
     answer
 }
 
-/// Asks until the answer is another than "ask my successor", or the time is over.
-async fn ask(address: &str, letter: &Letter) -> Asked {
-    let deadline = Instant::now() + NODE_TIMEOUT;
-    loop {
-        let asked = timeout_at(deadline, ask_once(address, letter)).await;
-        let (status, body) = asked.unwrap_or(Err(Error::Late(NODE_TIMEOUT)))?;
-        if status != StatusCode::SERVICE_UNAVAILABLE || Instant::now() + HANDOVER_PAUSE >= deadline {
-            return Ok((status, body));
-        }
-        sleep(HANDOVER_PAUSE).await;
-    }
-}
-
-async fn ask_once(address: &str, letter: &Letter) -> Asked {
+async fn ask(address: &str, letter: &Letter) -> Result<Answer, Error> {
     let mut request = Request::builder()
         .method(Method::PUT)
         .uri(&letter.path)
@@ -139,15 +112,5 @@ async fn ask_once(address: &str, letter: &Letter) -> Asked {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
     let request = request.body(Full::new(letter.body.clone())).map_err(Error::Address)?;
-    let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
-    let asking = async move {
-        let response = sender.send_request(request).await.map_err(Error::Broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        Ok((status, body.map_err(Error::Answer)?.to_bytes()))
-    };
-    // The connection ends by itself when the one who asks has let go of it; its error is his, too.
-    let (_ended, answer) = tokio::join!(connection, asking);
-    answer
+    Ok(exchange::ask(address, &request, TERMS).await?)
 }

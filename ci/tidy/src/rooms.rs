@@ -72,15 +72,16 @@ const SERVER: House = House {
         room("tasks", &[]),
         room("background", &[]),
         pure("datum", &[]),
-        room("config", &["datum"]),
+        pure("hex", &[]),
+        room("config", &["datum", "hex"]),
         pure("seckill", &["lifecycle::ProcessGeneration"]),
         // Only in builds with debug assertions.
         room("faults", &["seckill"]),
         pure("state", &["config::LogLevel", "datum", "seckill"]),
         room("secrets", &["config", "seckill"]),
         // The only room that publishes a snapshot. Of http only the admin side may reach it.
-        room("reload", &["background", "clock", "config", "state"]),
-        room("etcd", &["config"]),
+        room("reload", &["background", "clock", "config", "hex", "state"]),
+        room("etcd", &["config", "hex"]),
         room(
             "nodes",
             &["clock", "config", "etcd", "reload", "state", "telemetry::chain", "lifecycle::ProcessIdentity"],
@@ -103,7 +104,8 @@ const SERVER: House = House {
         room("stores", &["faults", "seckill", "state", "lifecycle::ProcessGeneration"]),
         room("identity", &["lifecycle::ProcessGeneration", "lifecycle::ProcessIdentity"]),
         room("telemetry", &["config", "lifecycle::UpgradeOutcome"]),
-        room("publish", &["secrets", "state", "tasks", "telemetry"]),
+        room("exchange", &[]),
+        room("publish", &["exchange", "secrets", "state", "tasks", "telemetry"]),
         // What the cluster configuration does outside of requests.
         room("effective", &["config", "reload", "state", "stores", "telemetry"]),
         room(
@@ -113,6 +115,7 @@ const SERVER: House = House {
                 "config",
                 "effective",
                 "faults",
+                "hex",
                 "seckill",
                 "state",
                 "reload",

@@ -7,33 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout_at},
-};
+use http::{Method, Request, header};
+use http_body_util::Full;
 
 use crate::{
     config::Config,
+    exchange::{self, Answer, Terms},
     secrets::{self, AdminToken},
 };
 
 /// How long a server on this machine may take for anything but its real work.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Between two questions while a new process takes over.
-const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
-
-/// What the server said.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
-}
 
 /// Why the server said nothing.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +31,7 @@ pub(super) enum Error {
         source: io::Error,
     },
     #[error("hear the server's answer; ask it with `seckill status` what became of it")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("hear the server's answer within {0:?}; ask it with `seckill status` what became of it")]
     Silent(Duration),
 }
@@ -104,32 +88,18 @@ pub(super) fn ask(config: &Config, question: &Question) -> Result<Answer, Error>
         request.body(Full::new(question.body.clone())).expect("a request of checked parts must be valid");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Connect { address, source })?;
-    let patience = PATIENCE + question.work;
-    runtime.block_on(async {
-        let deadline = Instant::now() + patience;
-        loop {
-            let answer = timeout_at(deadline, exchange(address, request.clone())).await;
-            let answer = answer.unwrap_or(Err(Error::Silent(patience)))?;
-            let is_moving = question.insists && answer.status == StatusCode::SERVICE_UNAVAILABLE;
-            if !is_moving || Instant::now() + HANDOVER_PAUSE >= deadline {
-                return Ok(answer);
-            }
-            sleep(HANDOVER_PAUSE).await;
-        }
-    })
-}
-
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
-    let stream = TcpStream::connect(address).await.map_err(|source| Error::Connect { address, source })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
-    let asking = async move {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        Ok(Answer { status, body: response.into_body().collect().await?.to_bytes() })
+    let terms = Terms {
+        patience: PATIENCE + question.work,
+        insists: question.insists,
+        // The server is one's own, and its documents may be as long as it takes them.
+        answer_bytes_max: usize::MAX,
     };
-    // The connection ends by itself when the one who asks has let go of it; its error is his, too.
-    let (_ended, answer) = tokio::join!(connection, asking);
-    answer.map_err(Error::Broken)
+    runtime.block_on(exchange::ask(address, &request, terms)).map_err(|error| match error {
+        exchange::Error::Connect(source) => Error::Connect { address, source },
+        exchange::Error::Broken(source) => Error::Broken(source.into()),
+        exchange::Error::Answer(source) => Error::Broken(source),
+        exchange::Error::Late(patience) => Error::Silent(patience),
+    })
 }
 
 /// Where somebody on this machine reaches a listener at `bind`.
@@ -146,11 +116,6 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Null when it is no JSON.
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
     /// Status, title and detail of a problem; of many faults each after the first has a line of its own.
     pub(super) fn problem(&self) -> String {
         let json = self.json();
@@ -164,6 +129,8 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]

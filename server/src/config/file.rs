@@ -4,7 +4,6 @@
 
 use std::{
     convert::Infallible,
-    fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -20,7 +19,7 @@ use super::{
         ReloadSettings, Secret, Strategy, UpgradeSettings,
     },
 };
-use crate::datum::Mechanism;
+use crate::{datum::Mechanism, hex};
 
 /// Longest path of a unix socket, in bytes (`sun_path` has 108 with the final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -55,7 +54,7 @@ pub fn parse(source: &Path, text: &str) -> Result<Config, Faults> {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config::with_defaults(nowhere, nowhere);
     config.source = source.to_path_buf();
-    config.digest = hexadecimal(&Sha256::digest(text));
+    config.digest = hex::digits(&Sha256::digest(text));
     let root = document.root();
     read(&root, &mut config);
     root.finish();
@@ -317,11 +316,4 @@ fn distinct_files(root: &Section<'_>, config: &Config) {
 /// The path without `.` steps, so that `./a` and `a` are one.
 fn normal(path: &Path) -> PathBuf {
     path.components().filter(|step| !matches!(step, std::path::Component::CurDir)).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut digits, byte| {
-        write!(digits, "{byte:02x}").expect("writing into a string must succeed");
-        digits
-    })
 }

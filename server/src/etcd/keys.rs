@@ -1,8 +1,10 @@
 //! What is at a key and below it, at one revision.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::hex;
 
 /// Which keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +79,7 @@ impl Keys {
                 digest.update(part);
             }
         }
-        digest.finalize().iter().fold(String::new(), |mut digits, byte| {
-            write!(digits, "{byte:02x}").expect("writing into a string must succeed");
-            digits
-        })
+        hex::digits(&digest.finalize())
     }
 
     pub(super) fn put(&mut self, key: String, value: Vec<u8>) {

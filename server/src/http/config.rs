@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::FeedSettings,
     effective::Effective,
+    hex,
     sources::push::Tags,
     state::{Datum, Digests, Generation, Mechanism, Node, Snapshot},
 };
@@ -83,7 +84,7 @@ pub(super) fn history(app: &App, request: &Request<Bytes>) -> Reply {
     }
     let changes = serde_json::to_vec(&app.parts.snapshots.history());
     let body = Bytes::from(changes.expect("the history must be writable as JSON"));
-    let digest = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digest = hex::digits(&Sha256::digest(&body)[..16]);
     let known = is_known(request, &digest);
     Reply::json(StatusCode::OK, body).validated(&digest, known)
 }

@@ -1,13 +1,13 @@
 //! Something that may replace a part of what is served.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    clock,
+    clock, hex,
     state::{Activities, Blacklist, Cluster, Datum, Delta, Node, Origin, Snapshot},
 };
 
@@ -40,6 +40,18 @@ pub enum Content {
 }
 
 impl Candidate {
+    /// One of what was read at its place just now.
+    #[must_use]
+    pub fn new(
+        datum: Datum,
+        origin: Origin,
+        bytes: u64,
+        begun: Timestamp,
+        content: Result<Content, String>,
+    ) -> Self {
+        Self { datum, origin, bytes, begun, version: None, copied_at: None, content }
+    }
+
     /// Makes one of the text of a file, a key or a body.
     #[must_use]
     pub fn parse(datum: Datum, origin: Origin, text: &[u8]) -> Self {
@@ -50,8 +62,7 @@ impl Candidate {
             Datum::Activities => told(Activities::parse(text)).map(Content::Activities),
             Datum::Nodes => Err("nodes are registered, not written".to_owned()),
         };
-        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        Self { datum, origin, bytes, begun, version: None, copied_at: None, content }
+        Self::new(datum, origin, length(text), begun, content)
     }
 
     /// Makes one of the text of a delta of the blacklist.
@@ -59,16 +70,13 @@ impl Candidate {
     pub fn delta(origin: Origin, text: &[u8]) -> Self {
         let begun = clock::now();
         let content = Delta::parse(text).map(Content::BlacklistDelta).map_err(|faults| faults.to_string());
-        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        let datum = Datum::Blacklist;
-        Self { datum, origin, bytes, begun, version: None, copied_at: None, content }
+        Self::new(Datum::Blacklist, origin, length(text), begun, content)
     }
 
     /// One that could not even be read.
     #[must_use]
     pub fn unreadable(datum: Datum, origin: Origin, reason: String) -> Self {
-        let (begun, content) = (clock::now(), Err(reason));
-        Self { datum, origin, bytes: 0, begun, version: None, copied_at: None, content }
+        Self::new(datum, origin, 0, clock::now(), Err(reason))
     }
 
     /// Equal for equal content; empty when it has faults.
@@ -76,6 +84,10 @@ impl Candidate {
     pub fn digest(&self) -> String {
         self.content.as_ref().map(Content::digest).unwrap_or_default()
     }
+}
+
+fn length(text: &[u8]) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 fn told<T, E: std::fmt::Display>(parsed: Result<T, E>) -> Result<Arc<T>, String> {
@@ -125,8 +137,5 @@ fn sha256_of<T: Serialize + ?Sized>(value: &T) -> String {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut digits, byte| {
-        write!(digits, "{byte:02x}").expect("writing into a string must succeed");
-        digits
-    })
+    hex::digits(&Sha256::digest(bytes))
 }

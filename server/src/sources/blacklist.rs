@@ -32,8 +32,7 @@ pub(super) fn load(file: &File, origin: &Origin) -> io::Result<Candidate> {
     if file.read_at(&mut [0], bytes)? > 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let (datum, origin) = (Datum::Blacklist, origin.clone());
-    Ok(Candidate { datum, origin, bytes, begun, version: None, copied_at: None, content })
+    Ok(Candidate::new(Datum::Blacklist, origin.clone(), bytes, begun, content))
 }
 
 fn read(file: &File, bytes: u64) -> io::Result<Result<Blacklist, BlacklistFaults>> {

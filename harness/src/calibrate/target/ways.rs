@@ -1,6 +1,6 @@
 //! How a request is denied its answer: the bytes, and what becomes of the connection.
 
-use sha2::{Digest as _, Sha256};
+use crate::plan;
 
 /// What a healthy target answers.
 const BODY: &str = "What is true and what is measured must agree.\n";
@@ -78,5 +78,5 @@ pub(super) fn whole_answer() -> Vec<u8> {
 
 /// SHA-256 of that answer's body, in hex.
 pub(in crate::calibrate) fn digest() -> String {
-    Sha256::digest(BODY).iter().map(|byte| format!("{byte:02x}")).collect()
+    plan::sha256(BODY.as_bytes())
 }
