@@ -8,6 +8,7 @@ mod blacklist;
 mod cell;
 mod cluster;
 mod history;
+mod object;
 
 pub use crate::datum::{Datum, Mechanism, Origin};
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::object::{Object, objects};
 use crate::seckill::{EventId, GoodsId, ID_MAX, Refusal};
 
 /// Longest name of an event or of goods, in bytes.
@@ -64,7 +65,7 @@ impl Activities {
     /// # Errors
     /// It is not JSON of the right shape, or its values contradict each other.
     pub fn parse(text: &[u8]) -> Result<Self, ActivityFaults> {
-        let raw: RawFile =
+        let Object(raw): Object<RawFile> =
             serde_json::from_slice(text).map_err(|error| ActivityFaults(vec![error.to_string()]))?;
         let mut faults = Vec::new();
         let mut seen = HashSet::new();
@@ -155,6 +156,7 @@ struct List<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFile {
+    #[serde(deserialize_with = "objects")]
     events: Vec<RawEvent>,
 }
 
@@ -165,6 +167,7 @@ struct RawEvent {
     name: String,
     starts_at: String,
     ends_at: String,
+    #[serde(deserialize_with = "objects")]
     goods: Vec<RawGoods>,
 }
 
@@ -314,6 +317,7 @@ mod tests {
             assert_eq!(Activities::parse(text.as_bytes()).unwrap_err().to_string(), expected);
         };
         check("", "EOF while parsing a value at line 1 column 0");
+        check("[[]]", "invalid type: sequence, expected an object at line 1 column 0");
         check(r#"{"events":[],"extra":1}"#, "unknown field `extra`, expected `events` at line 1 column 20");
         check("{\"events\":[\n{\"id\":-1}]}", "invalid value: integer `-1`, expected u64 at line 2 column 8");
     }

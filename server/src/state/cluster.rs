@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::{Object, object, objects};
 use crate::config::LogLevel;
 
 /// More requests a second than any machine answers; more would be a slip of the keyboard.
@@ -22,10 +23,14 @@ pub struct Cluster {
     /// As `global.logLevel`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<LogLevel>,
+    #[serde(deserialize_with = "object")]
     pub rate_limits: RateLimits,
+    #[serde(deserialize_with = "object")]
     pub degradation: Degradation,
+    #[serde(deserialize_with = "object")]
     pub pools: Pools,
     /// The nodes, where nothing registers them.
+    #[serde(deserialize_with = "objects")]
     pub nodes: Vec<Node>,
 }
 
@@ -37,6 +42,7 @@ pub struct RateLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orders_per_user_per_second: Option<u32>,
     /// Of all users together, by route.
+    #[serde(deserialize_with = "object")]
     pub per_second: RouteLimits,
 }
 
@@ -102,7 +108,7 @@ impl Cluster {
     /// # Errors
     /// It is not JSON of the right shape, or its values are out of range.
     pub fn parse(text: &[u8]) -> Result<Self, ClusterFaults> {
-        let cluster: Self =
+        let Object(cluster): Object<Self> =
             serde_json::from_slice(text).map_err(|error| ClusterFaults(vec![error.to_string()]))?;
         let faults = cluster.faults();
         if faults.is_empty() { Ok(cluster) } else { Err(ClusterFaults(faults)) }
@@ -204,5 +210,9 @@ mod tests {
         check(r#"{"log_level":"loud"}"#, "unknown variant `loud`, expected one of `trace`");
         check(r#"{"degradation":{"buying_close":true}}"#, "unknown field `buying_close`, expected");
         check("{", "EOF while parsing an object at line 1 column 1");
+        for list in ["[]", r#"{"pools":[1,2]}"#, r#"{"rate_limits":{"per_second":[]}}"#, r#"{"nodes":[[]]}"#]
+        {
+            check(list, "invalid type: sequence, expected an object at line 1");
+        }
     }
 }
