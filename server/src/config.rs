@@ -19,7 +19,7 @@ use std::{
 use tomlcheck::Faults;
 
 pub use self::{
-    etcd::{EtcdSettings, NodeSettings},
+    etcd::{EtcdSettings, EtcdUser, NodeSettings},
     file::parse,
     pending::{Needs, PendingChange, pending},
     settings::{

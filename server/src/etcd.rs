@@ -7,7 +7,7 @@
 mod keys;
 mod watched;
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, fs, future::Future, io, path::PathBuf, time::Duration};
 
 use etcd_client::{Client, ConnectOptions};
 use tokio::time::{sleep, timeout};
@@ -36,6 +36,13 @@ pub enum Error {
     /// It is frozen, far away or overloaded.
     #[error("get an answer of etcd at {endpoint} within {limit_ms} ms (etcd.timeout_ms)")]
     Late { endpoint: String, limit_ms: u128 },
+    /// Read when etcd is connected to.
+    #[error("read etcd's password from {} (etcd.password_file)", path.display())]
+    Password {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// A watch is over: etcd stops, has no leader, or has compacted what was asked for.
     #[error("watch etcd at {endpoint} any longer: {reason}")]
     Ended { endpoint: String, reason: String },
@@ -67,7 +74,8 @@ impl Etcd {
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let limit = self.settings.timeout;
-        let done = timeout(limit, async { work(self.client().await?).await }).await;
+        let user = self.user().inspect_err(|_| _ = self.failed())?;
+        let done = timeout(limit, async { work(self.client(user).await?).await }).await;
         match done {
             Ok(Ok(done)) => {
                 self.failures = 0;
@@ -139,16 +147,30 @@ impl Etcd {
         endpoints.get(self.turn % endpoints.len().max(1)).map_or("", String::as_str)
     }
 
-    async fn client(&mut self) -> Result<Client, etcd_client::Error> {
+    /// Name and password for a connection that is to be made.
+    fn user(&self) -> Result<Option<(String, String)>, Error> {
+        let Some(user) = self.settings.user.as_ref().filter(|_| self.client.is_none()) else {
+            return Ok(None);
+        };
+        let path = &user.password_file;
+        let text =
+            fs::read_to_string(path).map_err(|source| Error::Password { path: path.clone(), source })?;
+        Ok(Some((user.name.clone(), text.lines().next().unwrap_or_default().to_owned())))
+    }
+
+    async fn client(&mut self, user: Option<(String, String)>) -> Result<Client, etcd_client::Error> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
         // Silence is asked about only while something is awaited: an etcd server hangs up on who asks otherwise.
-        let options = ConnectOptions::new()
+        let mut options = ConnectOptions::new()
             .with_keep_alive(self.settings.keep_alive, self.settings.timeout)
             .with_keep_alive_while_idle(false)
             .with_connect_timeout(self.settings.timeout)
             .with_require_leader(true);
+        if let Some((name, password)) = user {
+            options = options.with_user(name, password);
+        }
         let client = Client::connect([self.endpoint()], Some(options)).await?;
         self.client = Some(client.clone());
         Ok(client)

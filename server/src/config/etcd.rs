@@ -1,6 +1,6 @@
 //! `[etcd]` and `[node]`: where the register is, and how this process stands in it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use tomlcheck::Section;
 
@@ -15,6 +15,16 @@ pub struct EtcdSettings {
     pub keep_alive: Duration,
     /// How long an answer may take, connecting included.
     pub timeout: Duration,
+    /// Left out: etcd asks nobody who he is.
+    pub user: Option<EtcdUser>,
+}
+
+/// Who asks etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EtcdUser {
+    pub name: String,
+    /// Its first line is the password. It is read whenever etcd is connected to, so that it can be changed.
+    pub password_file: PathBuf,
 }
 
 /// `[node]`: how this process is registered in etcd.
@@ -51,7 +61,7 @@ impl EtcdSettings {
     #[must_use]
     pub fn at(endpoints: Vec<String>) -> Self {
         let keep_alive = Duration::from_millis(KEEP_ALIVE_MS);
-        Self { endpoints, keep_alive, timeout: Duration::from_millis(TIMEOUT_MS) }
+        Self { endpoints, keep_alive, timeout: Duration::from_millis(TIMEOUT_MS), user: None }
     }
 
     /// As in the file.
@@ -64,6 +74,7 @@ impl EtcdSettings {
         let mut settings = Self::at(endpoints(&section));
         milliseconds(&section, "keep_alive_ms", KEEP_ALIVE_MS_FROM, &mut settings.keep_alive);
         milliseconds(&section, "timeout_ms", TIMEOUT_MS_FROM, &mut settings.timeout);
+        settings.user = user(&section);
         section.finish();
         settings
     }
@@ -95,6 +106,19 @@ impl Default for NodeSettings {
     fn default() -> Self {
         Self { name: None, address: None, admin: None, lease: Duration::from_secs(LEASE_S) }
     }
+}
+
+/// A name and the file of its password, which make no sense alone.
+fn user(section: &Section<'_>) -> Option<EtcdUser> {
+    let (name, file) = (section.string("username"), section.string("password_file"));
+    match (section.has("username"), section.has("password_file")) {
+        (true, false) => {
+            section.fault_at("username", "has no password", "write password_file = \"./.etcd-password\"");
+        }
+        (false, true) => section.fault_at("password_file", "is nobody's", "write username = \"seckill\""),
+        (true, true) | (false, false) => {}
+    }
+    Some(EtcdUser { name: name?.value, password_file: file?.value.into() })
 }
 
 /// Several addresses with commas between them, and every fault that they have.

@@ -100,6 +100,11 @@ fn settings(config: &Config) -> Vec<Setting> {
         optional("etcd.address", etcd.map(EtcdSettings::address).as_ref()),
         optional("etcd.keep_alive_ms", etcd.map(|etcd| etcd.keep_alive.as_millis().to_string()).as_ref()),
         optional("etcd.timeout_ms", etcd.map(|etcd| etcd.timeout.as_millis().to_string()).as_ref()),
+        optional("etcd.username", etcd.and_then(|etcd| etcd.user.as_ref()).map(|user| &user.name)),
+        optional(
+            "etcd.password_file",
+            etcd.and_then(|etcd| etcd.user.as_ref()).map(|user| path(&user.password_file)).as_ref(),
+        ),
         optional("node.name", config.node.name.as_ref()),
         optional("node.address", config.node.address.as_ref()),
         optional("node.admin", config.node.admin.as_ref()),

@@ -211,6 +211,25 @@ fn addresses_of_services() {
 }
 
 #[test]
+fn who_asks_etcd() {
+    let with = |lines: &str| format!("{LEAST}[etcd]\naddress = \"a:1\"\n{lines}\n");
+    let user = good(&with("username = \"shop\"\npassword_file = \"p\"")).etcd.unwrap().user.unwrap();
+    assert_eq!((user.name.as_str(), user.password_file.as_path()), ("shop", Path::new("p")));
+    assert_eq!(good(&with("")).etcd.unwrap().user, None);
+    check(
+        &with("username = \"shop\""),
+        &[
+            "f.toml:7:12: etcd.username: has no password",
+            "  hint: write password_file = \"./.etcd-password\"",
+        ],
+    );
+    check(
+        &with("password_file = \"p\""),
+        &["f.toml:7:17: etcd.password_file: is nobody's", "  hint: write username = \"seckill\""],
+    );
+}
+
+#[test]
 fn how_a_node_is_registered() {
     let with = |lines: &str| format!("{LEAST}[node]\n{lines}\n");
     let node = good(&with(

@@ -158,3 +158,6 @@ fn reason(response: &WatchResponse) -> String {
         (revision, _) => format!("revision {revision} and what was before it is compacted"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,6 @@ impl Eye {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

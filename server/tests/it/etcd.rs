@@ -1,5 +1,7 @@
 //! Configuration that comes from etcd, whatever becomes of etcd.
 
+use std::fs;
+
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -9,10 +11,10 @@ use crate::{
     server::{Server, eventually},
 };
 
-const KEY: &str = "/seckill/activities";
+pub(crate) const KEY: &str = "/seckill/activities";
 
 /// A sale with one event of this name.
-fn sale(name: &str) -> String {
+pub(crate) fn sale(name: &str) -> String {
     format!(
         r#"{{"events":[{{"id":1,"name":"{name}","starts_at":"2020-01-01T00:00:00Z",
         "ends_at":"2100-01-01T00:00:00Z","goods":[{{"id":1,"name":"g","price_cents":1,"stock":1,"limit_per_user":1}}]}}]}}"#
@@ -20,12 +22,12 @@ fn sale(name: &str) -> String {
 }
 
 /// A server whose activities and cluster configuration come from `etcd`.
-fn served(settings: &str) -> Server {
+pub(crate) fn served(settings: &str) -> Server {
     let activities = format!("[reload.activities]\nby = \"etcd\"\nfrom = \"etcd:{KEY}\"\n");
     Server::start_with("handoff-live", &format!("{settings}{activities}"))
 }
 
-fn until_sold(server: &Server, name: &str) {
+pub(crate) fn until_sold(server: &Server, name: &str) {
     let name = format!("\"{name}\"");
     let mut client = Client::connect(server.public);
     eventually(&name, || client.get("/event/list").body.contains(&name).then_some(()));
@@ -202,6 +204,31 @@ fn a_server_starts_without_etcd_and_is_served_by_it_later() {
     assert!(answer.body.contains("ask etcd at") && answer.body.contains(&etcd.address()), "{}", answer.body);
     etcd.start_again();
     until_sold(&server, "later");
+}
+
+#[test]
+fn an_etcd_that_asks_who_one_is() {
+    let Some(etcd) = etcd() else { return };
+    etcd.put(KEY, &sale("first"));
+    etcd.protect("open sesame");
+    let file = etcd.path("password");
+    let user = format!("username = \"shop\"\npassword_file = {file:?}\n");
+    let server = served(&format!("{}{user}", etcd.settings()));
+    let reasons = |part: &str| {
+        let answer = server.admin_request("POST /reload");
+        assert_eq!(answer.status, 422);
+        assert!(answer.body.contains(part), "{}", answer.body);
+    };
+    reasons("read etcd's password from");
+    fs::write(&file, "abracadabra\n").unwrap();
+    reasons("authentication failed");
+    // It is read anew with each connection.
+    fs::write(&file, "open sesame\n").unwrap();
+    until_sold(&server, "first");
+    eventually("the entry of the node", || {
+        let nodes = server.admin_request("GET /config").json()["nodes"].clone();
+        (nodes.as_array().unwrap().len() == 1).then_some(())
+    });
 }
 
 #[test]

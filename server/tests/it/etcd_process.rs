@@ -5,12 +5,12 @@ use std::{
     future::Future,
     io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio, id},
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use etcd_client::{Client, CompactionOptions, PutOptions, Txn, TxnOp};
+use etcd_client::{Client, CompactionOptions, Permission, PutOptions, Txn, TxnOp};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Runtime;
 
@@ -32,20 +32,21 @@ pub(crate) struct Etcd {
 
 /// An etcd, or nothing where none is installed, which is said aloud and is a failure in continuous integration.
 pub(crate) fn etcd() -> Option<Etcd> {
-    if is_installed() {
-        return Some(Etcd::start());
+    is_installed().then(Etcd::start)
+}
+
+/// Whether there is one.
+pub(crate) fn is_installed() -> bool {
+    let output = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if output.is_ok_and(|status| status.success()) {
+        return true;
     }
     assert!(env::var_os("CI").is_none(), "there is no etcd to test with; install etcd-server");
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     // Past the test harness, which would show nothing of a test that does not fail.
     _ = std::io::stderr()
         .write_all(format!("NOT RUN: {test}: there is no etcd; install etcd-server\n").as_bytes());
-    None
-}
-
-fn is_installed() -> bool {
-    let output = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    output.is_ok_and(|status| status.success())
+    false
 }
 
 impl Etcd {
@@ -53,7 +54,7 @@ impl Etcd {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let port = free_port();
-        let child = spawn(folder.path(), port);
+        let child = alone(folder.path(), port);
         let etcd = Self { port, folder, child, runtime };
         etcd.until_it_answers();
         etcd
@@ -109,6 +110,25 @@ impl Etcd {
         });
     }
 
+    /// Lets nobody in any more but `shop` with this password, and him only to what is ours.
+    pub(crate) fn protect(&self, password: &str) {
+        self.ask(|client| async move {
+            let mut auth = client.auth_client();
+            auth.user_add("root", "of no concern", None).await?;
+            auth.user_grant_role("root", "root").await?;
+            auth.role_add("shop").await?;
+            auth.role_grant_permission("shop", Permission::read_write("/seckill/").with_prefix()).await?;
+            auth.user_add("shop", password, None).await?;
+            auth.user_grant_role("shop", "shop").await?;
+            auth.auth_enable().await
+        });
+    }
+
+    /// Where a test may put something.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -121,7 +141,7 @@ impl Etcd {
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(self.folder.path(), self.port);
+        self.child = alone(self.folder.path(), self.port);
         self.until_it_answers();
     }
 
@@ -169,15 +189,22 @@ impl Drop for Etcd {
     }
 }
 
+/// One that is all of its cluster.
+fn alone(folder: &Path, port: u16) -> Child {
+    let peers = ["--listen-peer-urls=unix://peer.sock:0", "--initial-advertise-peer-urls=http://127.0.0.1:1"];
+    let cluster = ["--initial-cluster=n=http://127.0.0.1:1", "--name=n"];
+    spawn(folder, port, &[peers, cluster].concat())
+}
+
 /// Elections are short, nothing waits for the disk, and it goes with the thread that runs the test.
-fn spawn(folder: &Path, port: u16) -> Child {
+pub(crate) fn spawn(folder: &Path, port: u16, member: &[&str]) -> Child {
     let url = format!("http://127.0.0.1:{port}");
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
     Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "etcd", "--name=n", "--data-dir=data", "--unsafe-no-fsync"])
+        .args(["--pdeathsig", "KILL", "etcd", "--data-dir=data", "--unsafe-no-fsync", "--bcrypt-cost=4"])
+        .args(member)
         .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
-        .args(["--listen-peer-urls=unix://peer.sock:0", "--initial-advertise-peer-urls=http://127.0.0.1:1"])
-        .args(["--initial-cluster=n=http://127.0.0.1:1", "--heartbeat-interval=10", "--election-timeout=100"])
+        .args(["--heartbeat-interval=10", "--election-timeout=100"])
         .args(["--grpc-keepalive-min-time=50ms", "--logger=zap", "--log-level=warn"])
         .current_dir(folder)
         .stdin(Stdio::null())

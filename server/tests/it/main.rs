@@ -10,6 +10,7 @@ mod cli;
 mod client;
 mod edges;
 mod etcd;
+mod etcd_members;
 mod etcd_process;
 mod failures;
 #[cfg(debug_assertions)]

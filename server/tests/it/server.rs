@@ -41,6 +41,15 @@ impl Server {
 
     /// `faults`: what `SECKILL_FAULTS` says, which only a debug build reads.
     pub(crate) fn start_broken(strategy: &str, upgrade: &str, faults: &str) -> Self {
+        Self::launch(strategy, upgrade, &[("SECKILL_FAULTS", faults)], &[BINARY])
+    }
+
+    /// `wrapper`: a program with its arguments that becomes the program behind them.
+    pub(crate) fn start_under(wrapper: &[&str], upgrade: &str) -> Self {
+        Self::launch("handoff-live", upgrade, &[], &[wrapper, &[BINARY]].concat())
+    }
+
+    fn launch(strategy: &str, upgrade: &str, variables: &[(&str, &str)], program: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (public, admin) = free_addresses();
         let settings = format!(
@@ -50,7 +59,7 @@ impl Server {
         fs::write(folder.path().join("seckill.toml"), settings).unwrap();
         fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
         fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
-        let first = command(folder.path()).env("SECKILL_FAULTS", faults).spawn().unwrap();
+        let first = command_of(program, folder.path()).envs(variables.iter().copied()).spawn().unwrap();
         let server = Self { public, admin, folder, first };
         server.until_ready();
         server
@@ -184,9 +193,14 @@ impl Drop for Server {
 }
 
 fn command(folder: &Path) -> Command {
+    command_of(&[BINARY], folder)
+}
+
+fn command_of(program: &[&str], folder: &Path) -> Command {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut command = Command::new(BINARY);
+    let mut command = Command::new(program[0]);
     command
+        .args(&program[1..])
         .args(["serve", "-c", "seckill.toml"])
         .current_dir(folder)
         .stdin(Stdio::null())

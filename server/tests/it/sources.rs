@@ -6,7 +6,11 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -239,6 +243,99 @@ fn without_events_the_timer_does_it_until_there_are_some_again() {
     until_blacklisted(&server, 3);
     let history = status(&server)["snapshot"]["history"].clone();
     assert_eq!(history.as_array().unwrap().last().unwrap()["mechanism"], "file");
+}
+
+/// The kernel's own limit, in a user namespace of the server's own.
+#[test]
+fn without_a_watch_left_the_timer_does_it_and_says_so() {
+    let script = "echo 0 >/proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"";
+    let limited = ["unshare", "--user", "--map-root-user", "sh", "-c", script];
+    let tried = Command::new(limited[0]).args(&limited[1..]).arg("true").stderr(Stdio::null()).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        // Past the test harness, which would show nothing of a test that does not fail.
+        let told = "NOT RUN: without_a_watch_left: no user namespace is to be had here\n";
+        _ = std::io::stderr().write_all(told.as_bytes());
+        return;
+    }
+    let server = Server::start_under(&limited, "[reload.blacklist]\nevery_ms = 10");
+    fs::write(server.path("blacklist.txt"), ids(2)).unwrap();
+    until_blacklisted(&server, 2);
+    let (told, reason) = (changes(&server), "there is no inotify watch left for ");
+    assert!(told.len() == 2 && told[0].contains(reason), "{told:?}");
+    assert!(told[0].contains("raise fs.inotify.max_user_watches; until then it is looked at every 10 ms"));
+    let state = source(&server, "blacklist")["state"].as_str().unwrap().to_owned();
+    assert!(state.starts_with("fallback: ") && state.contains(reason), "{state}");
+    rename_over(&server.path("blacklist.txt"), &ids(3));
+    until_blacklisted(&server, 3);
+}
+
+/// In place, in pieces, emptied and added to, renamed over, deleted and created, by the switch of a link, in a folder
+/// that takes the place of another.
+#[test]
+fn every_way_of_writing_is_served_and_no_request_suffers() {
+    let server = Server::start_with("handoff-live", "[reload.blacklist]\nfrom = \"deep/map/list\"");
+    let lay_out = |folder: &str, count: u64| {
+        fs::create_dir_all(server.path(folder)).unwrap();
+        fs::write(server.path(folder).join("list"), ids(count)).unwrap();
+    };
+    let list = server.path("deep/map/list");
+    lay_out("deep/v0", 1);
+    symlink("v0", server.path("deep/map")).unwrap();
+    until_blacklisted(&server, 1);
+    let in_pieces = |mut file: File, count: u64| {
+        let text = ids(count);
+        let (head, tail) = text.split_at(text.len() / 2);
+        file.write_all(head.as_bytes()).unwrap();
+        file.write_all(tail.as_bytes()).unwrap();
+    };
+    let ways: [&dyn Fn(u64); 7] = [
+        &|count| fs::write(&list, ids(count)).unwrap(),
+        &|count| in_pieces(File::create(&list).unwrap(), count),
+        &|count| {
+            let file = File::options().append(true).open(&list).unwrap();
+            file.set_len(0).unwrap();
+            in_pieces(file, count);
+        },
+        &|count| rename_over(&list, &ids(count)),
+        &|count| {
+            fs::remove_file(&list).unwrap();
+            fs::write(&list, ids(count)).unwrap();
+        },
+        &|count| {
+            lay_out(&format!("deep/v{count}"), count);
+            symlink(format!("v{count}"), server.path("deep/new")).unwrap();
+            fs::rename(server.path("deep/new"), server.path("deep/map")).unwrap();
+        },
+        &|count| {
+            lay_out("other/map", count);
+            fs::rename(server.path("deep"), server.path(&format!("old{count}"))).unwrap();
+            fs::rename(server.path("other"), server.path("deep")).unwrap();
+        },
+    ];
+    let is_over = AtomicBool::new(false);
+    let answered = thread::scope(|scope| {
+        let load = |_| {
+            scope.spawn(|| {
+                let mut client = crate::client::Client::connect(server.public);
+                let mut answered = 0_u64;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(client.get("/event/list").status, 200);
+                    answered += 1;
+                }
+                answered
+            })
+        };
+        let load: Vec<_> = (0..2).map(load).collect();
+        for (count, way) in (2..).zip(ways) {
+            way(count);
+            until_blacklisted(&server, count);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        load.into_iter().map(|load| load.join().unwrap()).min().unwrap()
+    });
+    assert!(answered > 0);
+    let whole: Vec<String> = (1..=8).map(|count| ids(count).len().to_string()).collect();
+    assert_eq!(changes(&server), whole);
 }
 
 #[test]
