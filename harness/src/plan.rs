@@ -6,6 +6,8 @@
 mod arrivals;
 mod change;
 mod control;
+#[cfg(test)]
+mod example;
 mod gate;
 mod stages;
 

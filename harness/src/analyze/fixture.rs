@@ -8,8 +8,8 @@ use crate::{
         EventRecord, Instrument, Observations, Phase, StoredOrder, StoredStock,
     },
     plan::{
-        Action, Arrival, Client, ConnectionMode, EtcdPlan, EventPlan, Feeds, LoadPlan, Op,
-        PLAN_SCHEMA_VERSION, Pace, Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EventPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION, Pace, Plan,
+        ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
     },
 };
 
@@ -239,21 +239,7 @@ fn plan() -> Plan {
         scenario: "upgrade".to_owned(),
         description: "Swaps the binary under load.".to_owned(),
         seed: 1,
-        target: TargetPlan::Reference(ReferencePlan {
-            strategy: "handoff-live".to_owned(),
-            old: None,
-            new: None,
-            users: 10,
-            sale_events: 1,
-            stock: 10,
-            limit_per_user: 2,
-            faults: Vec::new(),
-            upgrade: BTreeMap::new(),
-            blacklist: 2,
-            listed: 0,
-            reload: Feeds::new(),
-            etcd: EtcdPlan::None,
-        }),
+        target: TargetPlan::Reference(ReferencePlan::example()),
         load: LoadPlan {
             duration_ns: 10_000 * MS,
             warmup_ns: 0,

@@ -14,7 +14,6 @@ mod timer;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -23,7 +22,7 @@ use self::history::{History, Wanted};
 use super::timeline::{Ending, wait_until};
 use crate::{
     clock::RunClock,
-    environment::{Content, Contents, Control, Environment, Gateway, Pages, Place, chain, client},
+    environment::{Content, Contents, Control, Environment, Gateway, Pages, Place, client},
     observe::EventOutcome,
     plan::{Bad, By, Datum, ReloadAction},
 };
@@ -176,6 +175,19 @@ impl Desk {
         (format!("{key}/{}", path.join("/")), content)
     }
 
+    /// What the history has to tell of a change.
+    fn wanted(&self, action: &ReloadAction, begun_ns: u64, made: &Made) -> Wanted {
+        let refused = action.bad.is_some();
+        let is_put_together = self.has_single_keys && action.datum == Datum::Cluster;
+        Wanted {
+            datum: action.datum,
+            by: action.by,
+            bytes: (!refused && !is_put_together).then_some(made.bytes),
+            since: self.clock.wall(begun_ns),
+            refused,
+        }
+    }
+
     /// Waits until the change is served.
     async fn served(
         &self,
@@ -199,13 +211,7 @@ impl Desk {
             ending.acked_ns = made.made_ns;
             return ending;
         }
-        let wanted = Wanted {
-            datum: action.datum,
-            by: action.by,
-            bytes: Some(made.bytes).filter(|_| !(self.has_single_keys && action.datum == Datum::Cluster)),
-            since: self.clock.wall(begun_ns),
-            refused: false,
-        };
+        let wanted = self.wanted(action, begun_ns, made);
         match self.history.wait(&wanted, &self.clock, deadline_ns).await {
             Ok(seen) => {
                 let mut detail = base;
@@ -239,13 +245,7 @@ impl Desk {
                 trouble.push(format!("it was answered with {}, and should have been refused", answer.status));
             }
         }
-        let wanted = Wanted {
-            datum: action.datum,
-            by: action.by,
-            bytes: None,
-            since: self.clock.wall(begun_ns),
-            refused: true,
-        };
+        let wanted = self.wanted(action, begun_ns, made);
         match self.history.wait(&wanted, &self.clock, deadline_ns).await {
             Ok(seen) => {
                 if seen.entry["reason"].as_str().is_none_or(str::is_empty) {
@@ -293,14 +293,4 @@ fn lists(contents: &Contents, first: u64, last: u64) -> Value {
     let all: Vec<[u32; 2]> =
         passing.into_iter().chain(contents.listed(last)).map(|(from, to)| [from, to]).collect();
     json!(all)
-}
-
-/// What is left of the time for a change.
-fn left(clock: &RunClock, deadline_ns: u64) -> Duration {
-    clock.until(deadline_ns)
-}
-
-/// A failure for the event's record.
-fn told(error: &dyn std::error::Error) -> String {
-    chain(error)
 }

@@ -18,6 +18,8 @@ const SALE_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 /// Ids of the long part have ten digits; no user of the load has so many.
 const ID_FIRST: u64 = 1_000_000_000;
 const ID_COUNT: u64 = 8_999_999_999;
+/// Of the long part, with the end of the line.
+pub(super) const ID_LINE_BYTES: u64 = 11;
 /// Has no divisor in common with `ID_COUNT`, so that no id comes twice; the ids come in no order.
 const ID_STEP: u64 = 6_700_417_001;
 /// After so many changes sizes come again; a history is shorter.
@@ -235,8 +237,7 @@ fn limit(number: u64) -> u64 {
 
 /// So many different ids, one a line.
 fn ids(count: u64, seed: u64) -> Arc<[u8]> {
-    const LINE_BYTES: usize = 11;
-    let mut text = Vec::with_capacity(usize::try_from(count).unwrap_or_default() * LINE_BYTES);
+    let mut text = Vec::with_capacity(usize::try_from(count * ID_LINE_BYTES).unwrap_or_default());
     let mut id = seed % ID_COUNT;
     for _ in 0..count {
         writeln!(text, "{}", ID_FIRST + id).expect("writing to memory must succeed");
@@ -250,24 +251,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::plan::{EtcdPlan, Feeds};
 
     fn contents(blacklist: u64, seed: u64) -> Contents {
-        let plan = ReferencePlan {
-            strategy: "handoff-live".to_owned(),
-            old: None,
-            new: None,
-            users: 10,
-            sale_events: 1,
-            stock: 500,
-            limit_per_user: 2,
-            faults: Vec::new(),
-            upgrade: std::collections::BTreeMap::new(),
-            blacklist,
-            listed: 2,
-            reload: Feeds::new(),
-            etcd: EtcdPlan::None,
-        };
+        let plan = ReferencePlan { stock: 500, blacklist, listed: 2, ..ReferencePlan::example() };
         Contents::new(&plan, seed, "2026-01-02T03:04:05Z".parse().unwrap())
     }
 

@@ -135,12 +135,12 @@ fn lock(documents: &Mutex<Documents>) -> MutexGuard<'_, Documents> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap as Map, io::Read as _};
+    use std::io::Read as _;
 
     use super::*;
     use crate::{
         environment::contents::Contents,
-        plan::{Datum, EtcdPlan, Feeds, ReferencePlan},
+        plan::{Datum, ReferencePlan},
     };
 
     fn ask(pages: &Pages, path: &str, head: &str) -> String {
@@ -153,21 +153,7 @@ mod tests {
 
     #[test]
     fn a_document_is_sent_once_to_whoever_keeps_its_tag() {
-        let plan = ReferencePlan {
-            strategy: String::new(),
-            old: None,
-            new: None,
-            users: 1,
-            sale_events: 1,
-            stock: 1,
-            limit_per_user: 1,
-            faults: Vec::new(),
-            upgrade: Map::new(),
-            blacklist: 1,
-            listed: 0,
-            reload: Feeds::new(),
-            etcd: EtcdPlan::None,
-        };
+        let plan = ReferencePlan { blacklist: 1, ..ReferencePlan::example() };
         let contents = Contents::new(&plan, 1, "2026-01-02T03:04:05Z".parse().unwrap());
         let pages = Pages::serve().unwrap();
         assert!(ask(&pages, "/blacklist", "").starts_with("HTTP/1.1 404 "));

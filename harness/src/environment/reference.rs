@@ -348,10 +348,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::{
-        clock::RunClock,
-        plan::{EtcdPlan, Feeds},
-    };
+    use crate::clock::RunClock;
 
     /// Starts a shell script in the server's place.
     fn start(script: &str, users: u32) -> (tempfile::TempDir, Result<Reference, Error>) {
@@ -359,21 +356,7 @@ mod tests {
         let program = dir.path().join("program");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let plan = ReferencePlan {
-            strategy: "handoff-live".to_owned(),
-            old: Some(program),
-            new: None,
-            users,
-            sale_events: 1,
-            stock: 1,
-            limit_per_user: 1,
-            faults: Vec::new(),
-            upgrade: BTreeMap::new(),
-            blacklist: 2,
-            listed: 0,
-            reload: Feeds::new(),
-            etcd: EtcdPlan::None,
-        };
+        let plan = ReferencePlan { old: Some(program), users, ..ReferencePlan::example() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let now = RunClock::starting_in(Duration::ZERO).anchor();
         let reference = runtime.block_on(Reference::start(&plan, 1, dir.path(), now));

@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     Error,
-    contents::{Content, Contents},
+    contents::{Content, Contents, ID_LINE_BYTES},
     etcd::Etcd,
     pages::Pages,
 };
@@ -174,8 +174,7 @@ fn reload(work_dir: &Path, plan: &ReferencePlan, places: &Places, pages: Option<
         return String::new();
     }
     let mut text = format!("\n[reload]\ncopies = \"./{COPIES}\"\n");
-    // A list has eleven bytes for each id, and what stands before them.
-    let push_bytes_max = plan.blacklist * 11 + PUSH_BYTES_SPARE;
+    let push_bytes_max = plan.blacklist * ID_LINE_BYTES + PUSH_BYTES_SPARE;
     if plan.reload.values().any(|feed| feed.by == By::Push) {
         writeln!(text, "push_bytes_max = {push_bytes_max}").expect("writing to a string must succeed");
     }
@@ -213,23 +212,12 @@ const PUSH_BYTES_SPARE: u64 = 16 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{EtcdPlan, FeedPlan, Feeds};
+    use crate::plan::{FeedPlan, Feeds};
 
     fn plan() -> ReferencePlan {
         ReferencePlan {
-            strategy: "handoff-live".to_owned(),
-            old: None,
-            new: None,
-            users: 10,
-            sale_events: 1,
-            stock: 500,
-            limit_per_user: 2,
-            faults: Vec::new(),
             upgrade: BTreeMap::from([("drain_ms".to_owned(), 1500), ("probation_ms".to_owned(), 50)]),
-            blacklist: 2,
-            listed: 0,
-            reload: Feeds::new(),
-            etcd: EtcdPlan::None,
+            ..ReferencePlan::example()
         }
     }
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{left, told};
 use crate::{
     clock::RunClock,
-    environment::{Content, Gateway},
+    environment::{Content, Gateway, chain},
 };
 
 /// Between two tries while etcd is away.
@@ -25,11 +24,11 @@ pub(super) async fn put(
     let value = content.to_vec();
     let mut tries = 1;
     loop {
-        let put = gateway.put(key, &value, left(clock, deadline_ns)).await;
+        let put = gateway.put(key, &value, clock.until(deadline_ns)).await;
         let at_ns = clock.now_ns();
         match put {
             Ok(()) => return Ok((at_ns, tries)),
-            Err(error) if at_ns >= deadline_ns => return Err(told(&error)),
+            Err(error) if at_ns >= deadline_ns => return Err(chain(&error)),
             Err(_) => tries += 1,
         }
         sleep(RETRY_INTERVAL).await;

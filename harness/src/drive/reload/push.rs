@@ -6,10 +6,9 @@ use reqwest::Client;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::{left, told};
 use crate::{
     clock::RunClock,
-    environment::{Content, Control},
+    environment::{Content, Control, chain},
     plan::Datum,
 };
 
@@ -49,7 +48,7 @@ pub(super) async fn put(
     let condition = push.overtaken.then_some("\"0\"");
     let body = content.to_vec();
     for tries in 1.. {
-        let asked = control.put(client, &path, condition, body.clone(), left(clock, deadline_ns)).await;
+        let asked = control.put(client, &path, condition, body.clone(), clock.until(deadline_ns)).await;
         let at_ns = clock.now_ns();
         let is_over = at_ns >= deadline_ns;
         match asked {
@@ -61,7 +60,7 @@ pub(super) async fn put(
                 return Ok((Answer { status, generation, text }, at_ns, tries));
             }
             Err(_) if !is_over => {}
-            Err(error) => return Err(format!("`PUT {path}` got no answer: {}", told(&error))),
+            Err(error) => return Err(format!("`PUT {path}` got no answer: {}", chain(&error))),
         }
         sleep(RETRY_INTERVAL).await;
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Paint, WIDTH, render};
 use crate::{
     analyze::fixture::{Log, REUSED, upgrade},
-    observe::Cause,
+    observe::{Cause, EventOutcome},
     report::tests::{failing, passing, report},
 };
 
@@ -229,7 +229,33 @@ fn a_failure() {
     ");
 }
 
-/// Nothing measured at all still makes a report, of dashes.
+/// An event of another kind is counted beside the trials, and told if it was not as planned.
+#[test]
+fn a_change_of_the_configuration_beside_upgrades() {
+    let mut log = passing();
+    for (number, outcome) in [(1, EventOutcome::Ok), (2, EventOutcome::Failed)] {
+        let mut change = upgrade(number, 1_000 + number * 2_000, 1_010 + number * 2_000);
+        (change.id, change.kind) = (format!("reload-{number}"), "reload".to_owned());
+        (change.outcome, change.as_expected) = (outcome, outcome == EventOutcome::Ok);
+        change.detail =
+            json!({ "datum": "cluster", "by": "file", "change": number, "generation": number + 1 });
+        log.event(change);
+    }
+    let kinds: Vec<_> = report(&log).events.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, ["upgrade", "reload", "upgrade", "reload", "upgrade"], "in the order of their times");
+    let text = plain(&log);
+    check_width(&text);
+    let section = text.split("\n\n").find(|section| section.starts_with("UPGRADES")).unwrap();
+    insta::assert_snapshot!(section, @"
+    UPGRADES                                          p50 ms          max ms
+      from start to end                                66.00           66.00
+      phase start                                      12.50           12.50
+      phase transfer                                   2.000           2.000
+      3 of 3 upgrades ended ok; 2 events of another kind.
+      reload-2 at 5.000 s: failed, not as planned; 0 requests failed.
+    ");
+}
+
 #[test]
 fn a_change_that_some_answers_miss() {
     let mut log = Log::new();
@@ -253,6 +279,7 @@ fn a_change_that_some_answers_miss() {
     ");
 }
 
+/// Nothing measured at all still makes a report, of dashes.
 #[test]
 fn nothing() {
     let text = plain(&Log::new());
