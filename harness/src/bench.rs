@@ -5,12 +5,14 @@
 //! falls on all arms alike. Each of these runs is a normal run with a folder of its own, so it can be
 //! replayed, and two arms are compared as two sets of runs ([`crate::compare`]).
 //!
-//! A bench judges nothing: an arm that loses requests is a result. Deliberately absent: running anything
+//! A bench judges nothing that can be compared: an arm that loses requests is a result. Only a change of the
+//! configuration that never arrives is a failure, because no mechanism may lose one. Deliberately absent: running anything
 //! (`run`), and every clock.
 
 mod arm;
 mod model;
 mod order;
+mod reload;
 mod summary;
 mod text;
 
@@ -18,6 +20,7 @@ pub use self::{
     arm::Arm,
     model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, Trials, schema},
     order::{Turn, order},
+    reload::{ChangeLatencies, ReloadCpu, ReloadFigures, ReloadSample, StormFigures, Times},
     summary::{Finished, Setup, summarize},
     text::render,
 };

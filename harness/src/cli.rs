@@ -39,9 +39,10 @@ environment could not start, 4 inconclusive, 5 correctness violated,
 When several hold, the gravest wins: 70, 3, 5, 4, 1.";
 
 const BENCH_HELP: &str = "\
-Exit codes: 0 everything was measured, whatever was lost; 3 the environment
-could not start, 4 a run is inconclusive, 130 interrupted. What was finished is
-reported in any case, and kept as runs for `replay` and `compare`.";
+Exit codes: 0 everything was measured, whatever was lost; 1 a change of the
+configuration never arrived (`reload`), 3 the environment could not start, 4 a
+run is inconclusive, 130 interrupted. What was finished is reported in any
+case, and kept as runs for `replay` and `compare`.";
 
 const COMPARE_HELP: &str = "\
     harness compare reports/runs/A reports/runs/B

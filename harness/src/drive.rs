@@ -1,5 +1,6 @@
 //! Makes the plan happen: load and timeline at the same time, into observations.
 
+mod cpu;
 mod exec;
 mod fault;
 mod http;

@@ -23,6 +23,7 @@ mod store;
 use std::{io, net::SocketAddr, path::Path, path::PathBuf};
 
 use jiff::Timestamp;
+use rustix::process::Pid;
 
 use crate::plan::{Plan, TargetPlan};
 
@@ -30,7 +31,7 @@ pub use self::{
     ask::Reply,
     contents::{Content, Contents},
     control::{Answer, Control, Identity},
-    etcd::Etcd,
+    etcd::{Etcd, lacks_etcd},
     external::External,
     gateway::Gateway,
     group::{Group, GroupWatch},
@@ -92,6 +93,14 @@ impl Environment {
         match self {
             Self::Reference(reference) => reference.tokens(),
             Self::External(_) => &[],
+        }
+    }
+
+    /// The process that serves; `None` when it is not ours.
+    pub fn serving_pid(&mut self) -> Option<Pid> {
+        match self {
+            Self::Reference(reference) => reference.serving_pid(),
+            Self::External(_) => None,
         }
     }
 

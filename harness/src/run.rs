@@ -135,6 +135,11 @@ pub enum Error {
     },
     #[error(transparent)]
     Compare(compare::Error),
+    #[error(
+        "measure {arm}: there is no program `etcd` in PATH; `apt-get install etcd-server` brings one, or \
+         {others}"
+    )]
+    NoEtcd { arm: String, others: String },
 }
 
 impl Error {
@@ -144,7 +149,8 @@ impl Error {
             | Self::Signals(_)
             | Self::Folder(_)
             | Self::Environment(_)
-            | Self::LoadStart(_) => ExitCode::Environment,
+            | Self::LoadStart(_)
+            | Self::NoEtcd { .. } => ExitCode::Environment,
             Self::Load(_) | Self::Observe(_) | Self::Report { .. } => ExitCode::Inconclusive,
             Self::Compare(_) => ExitCode::Usage,
         }

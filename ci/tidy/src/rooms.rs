@@ -57,7 +57,7 @@ const HARNESS: House = House {
         pure("verdict", &["plan", "observe", "analyze", "exit"]),
         pure("report", &["plan", "observe", "analyze", "verdict", "exit"]),
         pure("compare", &["plan", "observe", "analyze", "verdict", "report", "exit"]),
-        pure("bench", &["plan", "scenario", "analyze", "report", "compare", "exit"]),
+        pure("bench", &["plan", "scenario", "observe", "analyze", "report", "compare", "exit"]),
         room("conclude", &["observe", "analyze", "verdict", "report", "compare"]),
         top("run"),
         top("calibrate"),

@@ -128,6 +128,12 @@ impl Times {
     }
 }
 
+/// The value that so many per cent of sorted values do not exceed, by nearest rank; `None` of nothing.
+#[must_use]
+pub fn nearest_rank(sorted: &[u64], per_cent: usize) -> Option<u64> {
+    sorted.get((sorted.len() * per_cent).div_ceil(100).checked_sub(1)?).copied()
+}
+
 /// The two clocks of some attempts while they are recorded.
 #[derive(Debug, Clone, Default)]
 struct Clocks {

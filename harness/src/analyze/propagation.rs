@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::latency::nearest_rank;
 use crate::{
     observe::{Attempt, EventOutcome, EventRecord},
     plan::By,
@@ -314,8 +315,7 @@ pub fn effect_p99(changes: &[Propagation], mechanism: Mechanism) -> Option<Optio
     let of_it = changes.iter().filter(|change| change.mechanism == mechanism);
     let mut effects: Vec<u64> = of_it.map(|change| change.effect_ns.unwrap_or(u64::MAX)).collect();
     effects.sort_unstable();
-    let rank = (effects.len() * 99).div_ceil(100);
-    let effect_ns = *effects.get(rank.checked_sub(1)?)?;
+    let effect_ns = nearest_rank(&effects, 99)?;
     Some((effect_ns < u64::MAX).then_some(effect_ns))
 }
 

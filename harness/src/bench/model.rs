@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
+use super::ReloadFigures;
 use crate::{
+    analyze::binomial::upper_bound_95,
     compare::Comparison,
     report::{Attempted, Bounds, Environment, OutcomeWord},
 };
@@ -20,7 +22,7 @@ pub struct BenchReport {
     /// RFC 3339, the start of the first run's load; `null` when no run was finished.
     pub started_at: Option<String>,
     pub command: Vec<String>,
-    /// What is done in different ways: `upgrade`.
+    /// What is done in different ways: `upgrade` or `reload`.
     pub subject: String,
     /// Scenario of every run.
     pub scenario: String,
@@ -36,7 +38,7 @@ pub struct BenchReport {
     pub rounds_finished: u32,
     /// Where the first run took place; `null` when no run was finished.
     pub environment: Option<Environment>,
-    /// 0: every arm was measured; 3: the environment failed; 4: a run is inconclusive; 130: interrupted.
+    /// 0: every arm was measured; 1: a change of the configuration was missed; 3: the environment failed; 4: a run is inconclusive; 130: interrupted.
     pub exit_code: u8,
     /// In the order in which they ran.
     pub runs: Vec<RunEntry>,
@@ -87,6 +89,8 @@ pub struct ArmFigures {
     pub events_bad_reused: Trials,
     pub per_event: PerEvent,
     pub latency_ms: Latencies,
+    /// What the changes of the configuration came to; `null` when the bench is not about them.
+    pub reload: Option<ReloadFigures>,
     pub daily: Vec<Daily>,
 }
 
@@ -97,6 +101,13 @@ pub struct Trials {
     pub bad: u64,
     /// Exact one-sided bound of the rate (Clopper-Pearson); `null` without a trial.
     pub upper_bound_95: Option<f64>,
+}
+
+impl Trials {
+    #[must_use]
+    pub(super) fn new(trials: u64, bad: u64) -> Self {
+        Self { trials, bad, upper_bound_95: upper_bound_95(bad, trials) }
+    }
 }
 
 /// Means over the events; `null` without an event.

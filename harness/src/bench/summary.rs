@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Against, Arm, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, SCHEMA_VERSION, Trials, Turn,
+    Against, Arm, ArmFigures, BenchReport, Daily, Latencies, PerEvent, ReloadFigures, ReloadSample, RunEntry,
+    SCHEMA_VERSION, Trials, Turn, reload,
 };
 use crate::{
-    analyze::binomial::upper_bound_95,
     compare::{self, EventFigures, Sample, Unit, compare_by, mean, median},
     exit::ExitCode,
     plan::Plan,
@@ -41,6 +41,7 @@ pub struct Finished {
     pub folder: String,
     pub report: Report,
     pub sample: Sample,
+    pub reload: ReloadSample,
 }
 
 /// Puts the report of a bench together, with its exit code. `ended` is how the last run ended: [`ExitCode::Pass`] when all of
@@ -59,7 +60,12 @@ pub fn summarize(
     let arms = setup.arms.iter().enumerate();
     let fewest = (0..setup.arms.len()).map(|arm| of(arm).len()).min().unwrap_or(0);
     let first = &setup.arms[0].1;
-    let exit_code = ExitCode::gravest(inconclusive.into_iter().chain([ended]));
+    let figures: Vec<ArmFigures> = arms.map(|(index, (arm, _))| figures(arm, &of(index))).collect();
+    let of_changes = || figures.iter().filter_map(|arm| arm.reload.as_ref());
+    let missed = of_changes().any(ReloadFigures::misses).then_some(ExitCode::GateFailed);
+    // What was not made was not measured either.
+    let unmade = of_changes().any(|of| of.unmade > 0).then_some(ExitCode::Inconclusive);
+    let exit_code = ExitCode::gravest([inconclusive, unmade, missed].into_iter().flatten().chain([ended]));
     let report = BenchReport {
         schema_version: SCHEMA_VERSION,
         id: setup.id.to_owned(),
@@ -76,7 +82,7 @@ pub fn summarize(
         environment: finished.first().map(|run| run.report.environment.clone()),
         exit_code: exit_code.number(),
         runs: finished.iter().map(|run| entry(setup, run)).collect(),
-        arms: arms.map(|(index, (arm, _))| figures(arm, &of(index))).collect(),
+        arms: figures,
         comparisons: comparisons(setup, finished)?,
     };
     Ok((report, exit_code))
@@ -126,8 +132,7 @@ fn figures(arm: &Arm, runs: &[&Finished]) -> ArmFigures {
         )
     };
     let trials = |is_bad: fn(&EventFigures) -> bool| {
-        let (trials, bad) = (events.len() as u64, events.iter().filter(|event| is_bad(event)).count() as u64);
-        Trials { trials, bad, upper_bound_95: upper_bound_95(bad, trials) }
+        Trials::new(events.len() as u64, events.iter().filter(|event| is_bad(event)).count() as u64)
     };
     let violated: BTreeSet<String> =
         runs.iter().flat_map(|run| run.sample.violated.iter().cloned()).collect();
@@ -160,6 +165,7 @@ fn figures(arm: &Arm, runs: &[&Finished]) -> ArmFigures {
             quiet_p99: middle(|report| report.latency_ms.quiet.intended.p99),
             quiet_p999: middle(|report| report.latency_ms.quiet.intended.p999),
         },
+        reload: reload::figures(&runs.iter().map(|run| &run.reload).collect::<Vec<_>>()),
         daily: daily(&per_event, unseen_ms),
     }
 }

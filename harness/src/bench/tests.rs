@@ -1,8 +1,11 @@
 //! Benches of runs written by hand.
 
-use super::{Arm, Finished, Setup, Turn, order, render, schema, summarize};
+use std::convert::Infallible;
+
+use super::{Arm, BenchReport, Finished, ReloadSample, Setup, Turn, order, render, schema, summarize};
 use crate::{
     analyze::{analyze, fixture::Log},
+    bench::reload::tests::good,
     compare::{
         RowOutcome, Unit,
         tests::{log, sample_of},
@@ -22,7 +25,9 @@ fn finished(turn: Turn, log: &Log) -> Finished {
     let verdict = judge(&observations.plan, &analysis);
     let folder = format!("arm-{}/round-{}", turn.arm, turn.round);
     let sample = sample_of(&folder, &observations, &analysis, &verdict);
-    Finished { turn, folder, report: build(&observations, &analysis, &verdict), sample }
+    let attempts = observations.attempts.iter().copied().map(Ok);
+    let Ok(reload) = ReloadSample::new::<Infallible>(&observations.background, attempts, &analysis);
+    Finished { turn, folder, report: build(&observations, &analysis, &verdict), sample, reload }
 }
 
 /// The arms lose a request in so many of their six upgrades.
@@ -44,8 +49,8 @@ fn setup(arms: &[(Arm, Plan)], rounds: u32) -> Setup<'_> {
 #[test]
 fn the_published_schema_is_fresh_and_the_manual_describes_it() {
     check_schema("bench", &schema());
-    let ours = ["Trials"];
-    let shapes = ["Attempted", "Bounds", "Comparison", "Trials"];
+    let ours = ["ReloadFigures", "Times", "Trials"];
+    let shapes = ["Attempted", "Bounds", "Comparison", "ReloadFigures", "Times", "Trials"];
     check_manual("Fields of bench.json\n", &schema(), &shapes, &ours);
 }
 
@@ -96,6 +101,115 @@ fn one_inconclusive_run_is_said() {
     let (report, code) = summarize(&setup(&arms, 1), &some, ExitCode::Pass).unwrap();
     assert_eq!((code, report.arms[1].runs_inconclusive), (ExitCode::Inconclusive, 1));
     assert!(render(&report, "runs/x").contains("arm-1/round-1 is inconclusive"));
+}
+
+/// A bench of two mechanisms, a run each.
+fn reloads(samples: [ReloadSample; 2]) -> (BenchReport, ExitCode) {
+    let plan = log(6, 0, 1).finish().plan.clone();
+    let arms = ["file", "timer"].map(|name| (Arm::of_mechanism(name, "cluster", 100), plan.clone()));
+    let mut some = runs(&[0, 0], 1);
+    for (run, sample) in some.iter_mut().zip(samples) {
+        run.reload = sample;
+    }
+    summarize(&Setup { subject: "reload", ..setup(&arms, 1) }, &some, ExitCode::Pass).unwrap()
+}
+
+#[test]
+fn a_change_that_never_arrives_fails_a_bench_and_one_that_was_not_made_measures_nothing() {
+    let mut missed = good();
+    missed.change(2_400, None, None);
+    let mut unmade = good();
+    unmade.change(2_400, None, None).log.observations.background.events.pop();
+    for (other, expected) in
+        [(good(), ExitCode::Pass), (missed, ExitCode::GateFailed), (unmade, ExitCode::Inconclusive)]
+    {
+        let (report, code) = reloads([good().sample(), other.sample()]);
+        assert_eq!((code, report.exit_code), (expected, expected.number()));
+        assert!(report.arms.iter().all(|arm| arm.reload.is_some()));
+    }
+    let (report, _) = summarize(&setup(&arms(1), 1), &runs(&[0], 1), ExitCode::Pass).unwrap();
+    assert_eq!(report.arms[0].reload, None, "upgrades are no changes");
+}
+
+#[test]
+fn the_table_of_mechanisms_fits_80_columns() {
+    let mut missed = good();
+    missed.pause(&[(2_500, 1.0), (7_500, 0.0)]).change(2_400, None, None).change(3_000, Some(6), None);
+    let (report, _) = reloads([good().sample(), missed.sample()]);
+    assert_eq!(report.arms[1].settings["target.reload.cluster.every_ms"], "100");
+    let text = render(&report, "reports/runs/bench-1");
+    assert!(text.lines().all(|line| line.len() <= 80 && line.is_ascii()), "{text}");
+    insta::assert_snapshot!(text, @"
+    BENCH reload (exit code 1)
+    1 rounds, each arm once in each: 6 reloads in 10.00 s at 2000 requests/s.
+
+                                      file         timer
+    changes                              2             3
+      missed                             0             1
+      at most, 95 %                   78 %          87 %
+      could not be made                  0             0
+    first answer, p50 ms             3.000         8.000
+      p99                            8.000             -
+      max                            8.000             -
+    effect, p50 ms                   3.000         8.000
+      p99                            8.000             -
+      max                            8.000             -
+    begun to effect, p50 ms          5.000         10.00
+      p99                            10.00             -
+      max                            10.00             -
+    changes in storms                   10            10
+      made a second                   5000          5000
+      published                          2             2
+      seen in answers                    1             1
+      coalesced                          8             8
+    storms                               1             1
+      last change missed                 0             0
+      last to effect, p50 ms         3.000         3.000
+      max                            3.000         3.000
+    CPU idle, ms/s                       -         10.00
+      under load alone               10.00         10.00
+      and single changes             50.00         50.00
+      and a storm                    50.00         50.00
+    CPU of a change, ms                  -         0.400
+      of one in a storm              0.040         0.040
+    p99 quiet, ms                    1.000         1.000
+      around changes                 1.000         1.000
+      times the quiet one            1.000         1.000
+      in storms                      1.000         1.000
+    requests                        10,029        10,029
+      failed                             0             0
+    closed by server                     0             0
+    runs inconclusive                    0             0
+    invariants violated                  0             0
+
+    AGAINST file                     timer
+      bad events, share            unknown
+      failed / event               unknown
+      hard / event, ms             unknown
+      brownout / event, ms         unknown
+      closed / event               unknown
+      p99 near events, ms          unknown
+      p99 quiet, ms                unknown
+      failed / second              unknown
+
+      Not enough rounds to call arms different: 5 more are needed.
+      A value of a comparison is a run's; p by Mann and Whitney after Holm's
+      correction. Each arm has its own, so among many arms a false finding is
+      likelier.
+      timer missed 1 change, and the last one of 0 storms.
+      From a change (the writer's last system call; the answer of etcd, or of the
+      server to a push) to the first answer that shows it, and to its effect: it was
+      seen, and nobody who asked later was answered without it. Begun: from the
+      writer's first step, so that of a push it holds the whole request.
+      Storm: one writer, one change after the other as fast as it can. Coalesced:
+      not published, because a later one had overtaken it.
+      CPU is the server's process alone. Idle: no load, between changes. With single
+      changes: for 120 ms from each. Of a change: made without load, what is more
+      than idle; of one in a storm: what is more than under load alone.
+      p99: medians over runs; around a change means in flight from its first step to
+      50 ms after its effect, quiet at no such time.
+      reports/runs/bench-1
+    ");
 }
 
 #[test]

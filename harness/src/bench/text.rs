@@ -1,8 +1,10 @@
 //! A bench for a terminal of 80 columns: a column for each arm, then what is shown to differ.
 
+mod reload;
+
 use super::{ArmFigures, BenchReport, Daily, Trials};
 use crate::{
-    compare::{Row, RowOutcome},
+    compare::{self, RowOutcome},
     report::terminal::text::{chance, cut, figure, grouped, percent, wrapped},
 };
 
@@ -11,6 +13,9 @@ const ARMS_BESIDE: usize = 4;
 /// Columns of a row's name and of each arm.
 const NAME: usize = 24;
 const ARM: usize = 14;
+
+/// Makes a line of a name and a cell for each arm.
+type Row<'a> = dyn Fn(&str, &dyn Fn(&ArmFigures) -> String) -> String + 'a;
 
 /// The table as text with a newline at its end. `folder` is printed as the place to look further.
 #[must_use]
@@ -57,12 +62,28 @@ fn headline(report: &BenchReport) -> String {
 
 fn table(subject: &str, arms: &[ArmFigures]) -> Vec<String> {
     let row = |name: &str, cell: &dyn Fn(&ArmFigures) -> String| line(name, arms.iter().map(cell).collect());
-    let bound = |trials: Trials| chance(trials.upper_bound_95);
+    let mut lines = vec![row("", &|arm| arm.name.clone())];
+    if arms.iter().any(|arm| arm.reload.is_some()) {
+        lines.extend(reload::rows(&row));
+        lines.extend([
+            row("requests", &|arm| grouped(arm.requests.total)),
+            row("  failed", &|arm| grouped(arm.requests.failed)),
+            row("closed by server", &|arm| grouped(arm.closed_by_server)),
+        ]);
+    } else {
+        lines.extend(losses(subject, &row));
+    }
+    lines.push(row("runs inconclusive", &|arm| grouped(arm.runs_inconclusive)));
+    lines.push(row("invariants violated", &|arm| grouped(arm.violated.len() as u64)));
+    lines
+}
+
+/// What events cost in requests and time.
+fn losses(subject: &str, row: &Row<'_>) -> Vec<String> {
     let day = |arm: &ArmFigures, events: u32, pick: fn(&Daily) -> f64| {
         percent(arm.daily.iter().find(|day| day.events_per_day == events).map(pick))
     };
     let mut lines = vec![
-        row("", &|arm| arm.name.clone()),
         row(&format!("{subject}s"), &|arm| grouped(arm.events_bad.trials)),
         row("  bad", &|arm| grouped(arm.events_bad.bad)),
         row("  at most, 95 %", &|arm| bound(arm.events_bad)),
@@ -89,9 +110,11 @@ fn table(subject: &str, arms: &[ArmFigures]) -> Vec<String> {
         }));
         lines.push(row("  at worst", &|arm| day(arm, events, |day| day.availability_worst)));
     }
-    lines.push(row("runs inconclusive", &|arm| grouped(arm.runs_inconclusive)));
-    lines.push(row("invariants violated", &|arm| grouped(arm.violated.len() as u64)));
     lines
+}
+
+fn bound(trials: Trials) -> String {
+    chance(trials.upper_bound_95)
 }
 
 fn line(name: &str, cells: Vec<String>) -> String {
@@ -99,7 +122,7 @@ fn line(name: &str, cells: Vec<String>) -> String {
     format!("{:<NAME$}{}", cut(name, NAME), cells.collect::<String>())
 }
 
-fn judged(row: &Row) -> String {
+fn judged(row: &compare::Row) -> String {
     let word = row.outcome.word();
     match (row.outcome, row.p_holm) {
         (RowOutcome::NotEnough | RowOutcome::NotMeasured, _) | (_, None) => word.to_owned(),
@@ -131,7 +154,11 @@ fn notes(report: &BenchReport) -> Vec<String> {
                 .to_owned(),
         );
     }
-    notes.push("\"bad\": lost a request or did not end as planned; \"each\": mean over all; latencies: medians over runs."
-            .to_owned());
+    if report.arms.iter().any(|arm| arm.reload.is_some()) {
+        notes.extend(reload::notes(report));
+    } else {
+        let how = "\"bad\": lost a request or did not end as planned; \"each\": mean over all; latencies: medians over runs.";
+        notes.push(how.to_owned());
+    }
     notes
 }

@@ -281,7 +281,7 @@ fn describe_action(action: &Action) -> String {
 }
 
 fn describe_reload(action: &ReloadAction) -> String {
-    let ReloadAction { datum, by, kept, how, bad, storm, delta, single_key, timeout_ms: _ } = action;
+    let ReloadAction { datum, by, kept, how, bad, storm, delta, single_key, rest_ms, timeout_ms: _ } = action;
     let mut text = format!("{} by {}", datum.word(), by.word());
     if *kept == Some(Kept::File) {
         text += &format!(", {}", word(how));
@@ -293,6 +293,9 @@ fn describe_reload(action: &ReloadAction) -> String {
     }
     if let Some(Storm { changes, within_ms }) = storm {
         text += &format!(", {changes} changes in {}", show_ns(within_ms * 1_000_000));
+    }
+    if *rest_ms > 0 {
+        text += &format!(", then nothing asked for {}", show_ns(rest_ms * 1_000_000));
     }
     if let Some(bad) = bad {
         text += &format!(", {}, which has to be refused", word(bad));

@@ -14,6 +14,7 @@ use crate::{
         downtime::{Bounds, Downtime, WindowKind},
         intervals::Interval,
         invariants::InvariantOutcome,
+        latency::{Pair, nearest_rank},
         select::{self, Span},
     },
     observe::{Attempt, Background, ClosedBy},
@@ -95,7 +96,7 @@ impl Sample {
         }
         let Times { near, quiet, failed, lost } = times;
         let (work, surroundings) = facts(background);
-        let p99 = |pair: &crate::analyze::latency::Pair| pair.intended.map(|quantiles| quantiles.p99);
+        let p99 = |pair: &Pair| pair.intended.map(|quantiles| quantiles.p99);
         Ok(Self {
             name,
             work,
@@ -243,8 +244,8 @@ impl Times {
 
 /// The 99th percentile by nearest rank; `None` of nothing.
 fn p99_of(mut times_ns: Vec<u64>) -> Option<u64> {
-    let rank = (times_ns.len() * 99).div_ceil(100).checked_sub(1)?;
-    Some(*times_ns.select_nth_unstable(rank).1)
+    times_ns.sort_unstable();
+    nearest_rank(&times_ns, 99)
 }
 
 /// Plan and surroundings, field by field: the work, and the rest.

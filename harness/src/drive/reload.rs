@@ -16,10 +16,14 @@ use std::{
     sync::Arc,
 };
 
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use self::history::{History, Wanted};
-use super::timeline::{Ending, wait_until};
+use super::{
+    cpu::cpu_us,
+    timeline::{Ending, wait_until},
+};
 use crate::{
     clock::RunClock,
     environment::{Content, Contents, Control, Environment, Gateway, Pages, Place, client},
@@ -39,12 +43,31 @@ pub(super) struct Desk {
     client: reqwest::Client,
     history: History,
     clock: RunClock,
+    /// Whose processor time is read around a change with a rest; `None` when another process may come to serve.
+    process: Option<Pid>,
+    /// What it had used at the end of the last change with a rest.
+    reading: Option<Reading>,
     /// Number of the last change, of whatever data.
     number: u64,
     /// Number of the change that is in force, as far as it is known.
     in_force: BTreeMap<Datum, u64>,
     /// There are keys of single values, so that the server puts the document together and says how long that is.
     has_single_keys: bool,
+}
+
+/// What the server's process had used by some time.
+#[derive(Clone, Copy)]
+struct Reading {
+    at_ns: u64,
+    used_us: u64,
+}
+
+impl Reading {
+    /// What it used since an earlier one.
+    fn since(self, before: Self) -> Value {
+        let used_us = self.used_us.saturating_sub(before.used_us);
+        json!({ "from_ns": before.at_ns, "to_ns": self.at_ns, "used_us": used_us })
+    }
 }
 
 /// A change that was made.
@@ -59,8 +82,9 @@ struct Made {
 }
 
 impl Desk {
-    /// `None` for a target whose configuration is not ours, or when there is no client to be had.
-    pub(super) fn of(environment: &Environment, clock: RunClock) -> Option<Self> {
+    /// `None` for a target whose configuration is not ours, or when there is no client to be had. `process` is
+    /// the one that serves to the end of the run.
+    pub(super) fn of(environment: &Environment, clock: RunClock, process: Option<Pid>) -> Option<Self> {
         let Environment::Reference(reference) = environment else { return None };
         let client = client().ok()?;
         let control = reference.control().clone();
@@ -73,6 +97,8 @@ impl Desk {
             control,
             client,
             clock,
+            process,
+            reading: None,
             number: 0,
             in_force: BTreeMap::new(),
             has_single_keys: false,
@@ -88,10 +114,15 @@ impl Desk {
         let gap_ns = action.storm.map_or(0, |storm| storm.within_ms * NS_PER_MS / changes);
         self.number += changes;
         self.has_single_keys |= action.single_key;
-        let before = self.history.served().await;
+        let before = match action.storm {
+            Some(_) => self.history.served().await,
+            None => None,
+        };
+        let begun = self.read(action);
+        let made_from_ns = self.clock.now_ns();
         let mut made = None;
         for number in first..=self.number {
-            wait_until(&self.clock, begun_ns + (number - first) * gap_ns).await;
+            wait_until(&self.clock, made_from_ns + (number - first) * gap_ns).await;
             match self.make(action, number, deadline_ns).await {
                 Ok(one) => {
                     // The next difference is one to this.
@@ -112,6 +143,8 @@ impl Desk {
             }
         }
         let made = made.expect("there must be a change");
+        wait_until(&self.clock, made.made_ns + action.rest_ms * NS_PER_MS).await;
+        let rested = self.read(action);
         let ending = match action.bad {
             None => self.served(action, first, begun_ns, deadline_ns, &made).await,
             Some(_) => self.refused(action, first, begun_ns, deadline_ns, &made).await,
@@ -120,6 +153,11 @@ impl Desk {
             self.in_force.insert(action.datum, self.number);
         }
         let mut ending = ending;
+        ending.detail["made_from_ns"] = made_from_ns.into();
+        if let (Some(begun), Some(rested)) = (begun, rested) {
+            let before = self.reading.map(|last| begun.since(last));
+            ending.detail["cpu"] = json!({ "before": before, "after": rested.since(begun) });
+        }
         if let (Some(before), Some(after), true) =
             (before, ending.detail["generation"].as_u64(), action.storm.is_some())
         {
@@ -127,7 +165,16 @@ impl Desk {
             let published = after.saturating_sub(before);
             ending.detail["storm"] = json!({ "changes": changes, "published": published });
         }
+        // From now on nobody asks it anything until the next change.
+        self.reading = self.read(action);
         ending
+    }
+
+    /// What the server has used by now, around a change with a rest.
+    fn read(&self, action: &ReloadAction) -> Option<Reading> {
+        let process = self.process.filter(|_| action.rest_ms > 0)?;
+        let used_us = cpu_us(process)?;
+        Some(Reading { at_ns: self.clock.now_ns(), used_us })
     }
 
     /// Makes one change where its data is kept.

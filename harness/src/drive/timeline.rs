@@ -48,7 +48,10 @@ pub async fn run(
     records: &RefCell<Vec<EventRecord>>,
 ) {
     let turns = Turns { events, load_ends_ns, clock: &clock, stop, records };
-    let mut desk = Desk::of(environment, clock);
+    // Only where nothing that is asked of the target can bring another process.
+    let stays = events.iter().all(|event| Row::of(&event.action) != Row::Asked);
+    let process = environment.serving_pid().filter(|_| stays);
+    let mut desk = Desk::of(environment, clock, process);
     let mut etcd = match environment {
         Environment::Reference(reference) => reference.lend_etcd(),
         Environment::External(_) => None,

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use super::{Error, Group, gateway::Gateway, group::ended_how, ports, reference::tail};
-use crate::plan::EtcdPlan;
+use crate::plan::{EtcdPlan, Plan, TargetPlan};
 
 const PROGRAM: &str = "etcd";
 /// Has a program killed when the thread that started it is gone.
@@ -45,6 +45,14 @@ struct Process {
     arguments: Vec<OsString>,
     folder: PathBuf,
     log: PathBuf,
+}
+
+/// Whether a plan needs an etcd of our own, and there is no such program.
+#[must_use]
+pub fn lacks_etcd(plan: &Plan) -> bool {
+    let TargetPlan::Reference(reference) = &plan.target else { return false };
+    let path = env::var_os("PATH").unwrap_or_default();
+    reference.etcd == EtcdPlan::Process && find(PROGRAM, &path).is_none()
 }
 
 impl Etcd {

@@ -85,6 +85,10 @@ pub struct ReloadAction {
     pub single_key: bool,
     /// Within this time it has to have arrived, or to have been refused.
     pub timeout_ms: u64,
+    /// For so long after the change nobody asks the server what became of it, so that the processor time that it
+    /// uses meanwhile is the change's and the load's.
+    #[serde(default)]
+    pub rest_ms: u64,
 }
 
 /// How a file is changed.

@@ -12,10 +12,10 @@ use std::{
 
 use super::{Ended, Error, Interrupts, conduct, folder, on_a_runtime, say};
 use crate::{
-    bench::{Arm, Finished, Setup, Turn, order, render, summarize},
+    bench::{Arm, Finished, ReloadSample, Setup, Turn, order, render, summarize},
     cli::RunOptions,
     clock::RunClock,
-    environment::{chain, shown},
+    environment::{self, chain, shown},
     exit::ExitCode,
     plan::Plan,
     report::json,
@@ -29,6 +29,8 @@ const BENCH_FILE: &str = "bench.json";
 pub struct BenchOptions {
     /// What is done in different ways, for example `upgrade`.
     pub subject: String,
+    /// The option that lists the arms.
+    pub option: String,
     pub rounds: u32,
     /// Folder for the runs; `None` makes one below `reports/runs/`.
     pub out: Option<PathBuf>,
@@ -50,7 +52,7 @@ pub fn bench(arms: &[(Arm, Plan)], options: &BenchOptions) -> ExitCode {
     let here = env::current_dir().unwrap_or_default();
     let root = folder::locate(options.out.as_deref(), &here, &id);
     let mut bench = Bench { arms, options, root, finished: Vec::new() };
-    let ended = on_a_runtime(bench.run()).unwrap_or_else(|error| {
+    let ended = bench.check().and_then(|()| on_a_runtime(bench.run())).unwrap_or_else(|error| {
         say(&format!("failed to {}", chain(&error)));
         error.exit_code()
     });
@@ -68,6 +70,20 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Minutes of measuring must not end at an arm that could never run here.
+    fn check(&self) -> Result<(), Error> {
+        let Some((missing, _)) = self.arms.iter().find(|(_, plan)| environment::lacks_etcd(plan)) else {
+            return Ok(());
+        };
+        let others = self.arms.iter().filter(|(_, plan)| !environment::lacks_etcd(plan));
+        let others: Vec<&str> = others.map(|(arm, _)| arm.name.as_str()).collect();
+        let others = match others.as_slice() {
+            [] => "name another one".to_owned(),
+            others => format!("leave it out: {} {}", self.options.option, others.join(",")),
+        };
+        Err(Error::NoEtcd { arm: missing.name.clone(), others })
+    }
+
     /// Runs everybody in turn; how it ended, [`ExitCode::Pass`] when nothing was left out.
     async fn run(&mut self) -> Result<ExitCode, Error> {
         // One for all runs, so that a signal between two of them is heard by the second.
@@ -86,7 +102,10 @@ impl Bench<'_> {
                 return Ok(ExitCode::Interrupted);
             };
             let sample = conclusion.sample(folder.clone(), &run).map_err(Error::Observe)?;
-            self.finished.push(Finished { turn, folder, report: conclusion.report, sample });
+            let attempts = run.read_attempts().map_err(Error::Observe)?;
+            let reload = ReloadSample::new(&conclusion.background, attempts, &conclusion.analysis)
+                .map_err(Error::Observe)?;
+            self.finished.push(Finished { turn, folder, report: conclusion.report, sample, reload });
             self.tell(turn);
         }
         Ok(ExitCode::Pass)

@@ -85,6 +85,7 @@ pub(super) fn read_reload(section: &Section<'_>, target: Option<&TargetPlan>) ->
     let delta = section.boolean("delta").is_some_and(|entry| entry.value);
     let single_key = section.boolean("single_key").is_some_and(|entry| entry.value);
     let timeout_ms = duration(section, "timeout", &POSITIVE).map_or(TIMEOUT_MS, |ns| ns / NS_PER_MS);
+    let rest_ms = duration(section, "rest", &POSITIVE).map_or(0, |ns| ns / NS_PER_MS);
     let Some(TargetPlan::Reference(reference)) = target else {
         if target.is_some() {
             let hint = "write action = \"exec\" or \"http\" with what changes this target";
@@ -115,6 +116,9 @@ pub(super) fn read_reload(section: &Section<'_>, target: Option<&TargetPlan>) ->
     if bad == Some(Bad::Overtaken) && by != By::Push {
         section.fault_at("bad", "only a push can be overtaken", "write by = \"push\"");
     }
+    if rest_ms >= timeout_ms {
+        section.fault_at("rest", "the change's time is over before anybody asks", "write a longer timeout");
+    }
     let within_ms = within.map_or(1_000, |ns| ns / NS_PER_MS);
     Some(Action::Reload(ReloadAction {
         datum,
@@ -126,6 +130,7 @@ pub(super) fn read_reload(section: &Section<'_>, target: Option<&TargetPlan>) ->
         delta,
         single_key,
         timeout_ms,
+        rest_ms,
     }))
 }
 

@@ -502,6 +502,7 @@ action = "reload"
 datum = "blacklist"
 by = "push"
 delta = true
+rest = "150ms"
 at = "2s"
 [[event]]
 action = "reload"
@@ -528,10 +529,10 @@ fn changes_and_faults_say_all_that_is_done() {
     let actions: Vec<String> =
         plan.events.iter().map(|event| serde_json::to_string(&event.action).unwrap()).collect();
     insta::assert_snapshot!(actions.join("\n"), @r#"
-    {"kind":"reload","datum":"blacklist","by":"file","kept":"file","how":"symlink","bad":null,"storm":null,"delta":false,"single_key":false,"timeout_ms":10000}
-    {"kind":"reload","datum":"cluster","by":"etcd","kept":"etcd","how":"rename","bad":null,"storm":{"changes":20,"within_ms":200},"delta":false,"single_key":true,"timeout_ms":10000}
-    {"kind":"reload","datum":"blacklist","by":"push","kept":null,"how":"rename","bad":null,"storm":null,"delta":true,"single_key":false,"timeout_ms":10000}
-    {"kind":"reload","datum":"activities","by":"timer","kept":"http","how":"rename","bad":"torn","storm":null,"delta":false,"single_key":false,"timeout_ms":3000}
+    {"kind":"reload","datum":"blacklist","by":"file","kept":"file","how":"symlink","bad":null,"storm":null,"delta":false,"single_key":false,"timeout_ms":10000,"rest_ms":0}
+    {"kind":"reload","datum":"cluster","by":"etcd","kept":"etcd","how":"rename","bad":null,"storm":{"changes":20,"within_ms":200},"delta":false,"single_key":true,"timeout_ms":10000,"rest_ms":0}
+    {"kind":"reload","datum":"blacklist","by":"push","kept":null,"how":"rename","bad":null,"storm":null,"delta":true,"single_key":false,"timeout_ms":10000,"rest_ms":150}
+    {"kind":"reload","datum":"activities","by":"timer","kept":"http","how":"rename","bad":"torn","storm":null,"delta":false,"single_key":false,"timeout_ms":3000,"rest_ms":0}
     {"kind":"fault","fault":"freeze","for_ms":1000}
     "#);
     assert!(
@@ -582,6 +583,7 @@ fn changes_that_cannot_be_made_are_refused() {
     check("bad = \"torn\"", "bad = \"overtaken\"", "only a push can be overtaken");
     check("bad = \"torn\"", "storm = 5\nbad = \"torn\"", "every change of a storm is a good one");
     check("how = \"symlink\"", "within = \"1s\"", "a time without a storm");
+    check("timeout = \"3s\"", "timeout = \"3s\"\nrest = \"3s\"", "time is over before anybody asks");
     check("by = \"file\"", "by = \"file\"\nfrom = \"etcd\"", "comes from nowhere else than its own place");
     check("fault = \"freeze\"", "fault = \"compact\"", "what is compacted stays so");
     check("for = \"1s\"\n", "", "write for = \"1s\"");

@@ -146,6 +146,10 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 fn list_and_plan_of_the_repository() {
     insta::assert_snapshot!(run("list").1, @"
     name                              target     time  what
+    bench/reload                      reference    8s  One run of `harness bench
+                                                       reload`: a storm, twenty
+                                                       changes under load, seven
+                                                       without.
     bench/upgrade                     reference   10s  One run of `harness bench
                                                        upgrade`: ten swaps between
                                                        two quiet times.
