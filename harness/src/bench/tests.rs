@@ -132,6 +132,7 @@ fn a_change_that_never_arrives_fails_a_bench_and_one_that_was_not_made_measures_
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of them are the table")]
 fn the_table_of_mechanisms_fits_80_columns() {
     let mut missed = good();
     missed.pause(&[(2_500, 1.0), (7_500, 0.0)]).change(2_400, None, None).change(3_000, Some(6), None);
