@@ -83,7 +83,8 @@ fn a_line_without_end_takes_no_memory() {
     let before = peak_kb();
     let told = read(&file, bytes).unwrap().unwrap_err().to_string();
     assert!(told.starts_with("1 of its lines"), "{told}");
-    assert!(peak_kb() - before < 128 * 1024, "it was held in memory");
+    // The kernel adds its counters up by and by, so that a peak may seem to fall.
+    assert!(peak_kb().saturating_sub(before) < 128 * 1024, "it was held in memory");
 }
 
 #[test]
