@@ -2,6 +2,7 @@
 
 import pathlib
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ BARS = [
     ("p99 during / quiet", "x", 1.2),
     ("lookup, median", "us", 0.2),
 ]
+LOOKUP_ROUNDS = 5
 
 
 def free_port():
@@ -100,7 +102,6 @@ class Bench:
             process.terminate()
             process.wait()
             held.unlink()
-        lookup_ns = float(self.run(self.parts, "lookup", "packed" if design == "packed" else "set", self.folder / order))
         print(
             f"  {design:8} {order:7} p99 quiet {quiet_us:.0f} us, beside counting threads {beside_us:.0f} us, "
             f"during {during_us:.0f} us of {requests:.0f} requests",
@@ -108,8 +109,16 @@ class Bench:
         )
         if requests < 100:
             raise SystemExit("error: too few requests during the reloads for a p99; reload more often")
-        figures = [seconds, list_mb, peak_mb, during_us / quiet_us, lookup_ns / 1000]
-        return figures, beside_us / quiet_us
+        return [seconds, list_mb, peak_mb, during_us / quiet_us], beside_us / quiet_us
+
+    def lookups_us(self, order):
+        """Of both designs and of one wait for memory, in turns: the machine is quicker in some minutes."""
+        designs = ("packed", "set", "wait")
+        rounds = [
+            [float(self.run(self.parts, "lookup", design, self.folder / order)) / 1000 for design in designs]
+            for _ in range(LOOKUP_ROUNDS)
+        ]
+        return [statistics.median(of_one) for of_one in zip(*rounds)]
 
     def token(self, user):
         return self.run(self.seckill, "token", "--config", self.settings, "--user", user).strip()
@@ -127,13 +136,18 @@ def main():
     for order in ("random", "sorted"):
         bench.run(bench.parts, "make", order, folder / order)
         (ours, machine), (obvious, _) = bench.measure("packed", order), bench.measure("obvious", order)
+        packed_us, set_us, wait_us = bench.lookups_us(order)
+        ours.append(packed_us)
+        obvious.append(set_us)
         for (figure, unit, bar), packed, hashed in zip(BARS, ours, obvious):
-            # Where threads that only count make requests as late, nothing is known of the reload.
-            is_machine = figure.startswith("p99") and packed > bar and packed <= bar * machine
+            # Where threads that only count make requests as late, nothing is known of the reload; and where a
+            # look-up takes less than two waits, it is the memory that is slow.
+            machines = {"p99 during / quiet": bar * machine, "lookup, median": 2 * wait_us}
+            is_machine = packed <= machines.get(figure, 0)
             verdict = "PASS" if packed <= bar else "MACHINE" if is_machine else "MISSED"
             verdicts.append(verdict)
             print(f"{order:7} {figure + ', ' + unit:20} {packed:9.3f} {hashed:9.3f} {bar:9.3f}  {verdict}")
-        print(f"{order:7} the same beside threads that only count: {machine:.3f}")
+        print(f"{order:7} p99 beside threads that only count / quiet: {machine:.3f}; one wait for memory: {wait_us:.3f} us")
         (folder / order).unlink()
     sys.exit(1 if "MISSED" in verdicts else 4 if "MACHINE" in verdicts else 0)
 

@@ -8,23 +8,17 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use server::{
     seckill::{ID_MAX, UserId},
-    state::{Blacklist, Half, Lines, Runs},
+    state::{Blacklist, Lines},
 };
 
 fuzz_target!(|input: &[u8]| {
     let [cut, text @ ..] = input else { return };
     let whole = Blacklist::parse(text);
     let (head, tail) = text.split_at(usize::from(*cut) * (text.len() + 1) / 256);
-    let run = |pieces: &[&[u8]]| {
-        let mut lines = Lines::of_bytes(0);
-        pieces.iter().for_each(|piece| lines.read(piece));
-        lines.finish()
-    };
-    let of = |runs: Runs| Blacklist::of(runs.halves().map(Half::pack));
-    assert_eq!(Runs::new(run(&[head, tail]), run(&[])).map(of), whole);
-    if head.is_empty() || head.ends_with(b"\n") {
-        assert_eq!(Runs::new(run(&[head]), run(&[tail])).map(of), whole);
-    }
+    let mut lines = Lines::of_bytes(text.len() as u64);
+    lines.read(head);
+    lines.read(tail);
+    assert_eq!(lines.finish(), whole);
     let (ids, faulty) = plainly(text);
     match whole {
         Ok(list) => {

@@ -14,7 +14,7 @@ pub use crate::datum::{Datum, Mechanism, Origin};
 
 pub use self::{
     activities::{Activities, ActivityFaults, Event, Goods, Stock},
-    blacklist::{Blacklist, BlacklistFaults, Delta, Half, Lines, Part, Run, Runs},
+    blacklist::{Blacklist, BlacklistFaults, Delta, Lines},
     cell::{Digests, Generation, Publisher, Snapshot, SnapshotCell},
     cluster::{Cluster, ClusterFaults, Degradation, Node, Pools, RateLimits, RouteLimits},
     history::{Change, ChangeOutcome},

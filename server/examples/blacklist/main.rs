@@ -3,7 +3,7 @@
 //!     blacklist make random|sorted FILE        ten million ids
 //!     blacklist obvious SECRET_FILE FILE       a server with a hash set of strings behind a lock; prints its address
 //!     blacklist drive PUBLIC RELOAD TOKENS N   load on a server, quiet and during N reloads; prints figures
-//!     blacklist lookup packed|set FILE         nanoseconds of a look-up, at the median
+//!     blacklist lookup packed|set|wait FILE    nanoseconds of a look-up, at the median
 
 mod drive;
 mod lookup;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         ["make", order, file] => make::make(order == "random", file),
         ["obvious", secret, file] => obvious::serve(secret, file),
         ["drive", public, reload, tokens, count] => drive::drive(public, reload, tokens, count),
-        ["lookup", design, file] => lookup::measure(design == "packed", file),
+        ["lookup", design, file] => lookup::measure(design, file),
         _ => Err("see the head of this file for what to say".into()),
     };
     if let Err(error) = done {

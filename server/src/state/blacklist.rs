@@ -2,26 +2,22 @@
 //!
 //! Nothing is skipped: a list with one line that cannot be read is refused as a whole. Ten million users are to be
 //! held, replaced and asked for while requests are answered, so a list is packed (`packed`), and the few changes
-//! that were sent since are beside it (`overlay`). Text becomes a list in steps that may run on several threads:
-//! [`Lines`] -> [`Run`] -> [`Runs`] -> [`Half`] -> [`Part`] -> [`Blacklist`].
+//! that were sent since are beside it (`overlay`). Text becomes a list piece by piece: [`Lines`] -> [`Blacklist`].
 //!
 //! Deliberately absent: files and threads (`crate::sources`).
 
 mod bits;
 mod delta;
+mod ids;
 mod lines;
 mod overlay;
 mod packed;
-mod run;
+mod shelves;
 mod sums;
 
 use std::{fmt, sync::Arc};
 
-pub use self::{
-    delta::Delta,
-    lines::{Lines, Run},
-    run::{Half, Part, Runs},
-};
+pub use self::{delta::Delta, lines::Lines};
 use self::{overlay::Overlay, packed::Packed, sums::Sums};
 use crate::seckill::{ID_MAX, UserId};
 
@@ -33,13 +29,12 @@ const MANY_IDS: usize = 1 << 20;
 /// More than 32 MiB at once the allocator of the C library takes from the system and gives back when they are
 /// freed; of less it keeps some, which after a few reloads was as much as a whole list. What is reserved and not
 /// written to takes no memory.
-const MAPPED_WORDS: usize = (32 << 20) / 8 + 1;
+const MAPPED_BYTES: usize = (32 << 20) + 1;
 
 /// Users who may not buy. A copy shares what is large.
 #[derive(Debug, Clone, Default)]
 pub struct Blacklist {
-    /// Ascending: every id of a part is greater than all of the part before.
-    parts: Arc<[Packed]>,
+    packed: Arc<Packed>,
     overlay: Overlay,
     /// Of the ids that are on the list, wherever they are kept.
     sums: Sums,
@@ -71,20 +66,11 @@ impl Blacklist {
     pub fn parse(text: &[u8]) -> Result<Self, BlacklistFaults> {
         let mut lines = Lines::of_bytes(text.len() as u64);
         lines.read(text);
-        let runs = Runs::new(lines.finish(), Run::default())?;
-        Ok(Self::of(runs.halves().map(Half::pack)))
+        lines.finish()
     }
 
-    /// The list of both halves of the [`Runs`] of its text.
-    #[must_use]
-    pub fn of(parts: [Part; 2]) -> Self {
-        let [low, high] = parts;
-        Self {
-            sums: low.sums.and(high.sums),
-            len: low.packed.len() + high.packed.len(),
-            parts: Arc::new([low.packed, high.packed]),
-            overlay: Overlay::default(),
-        }
+    fn of((packed, sums): (Packed, Sums)) -> Self {
+        Self { len: packed.len(), sums, packed: Arc::new(packed), overlay: Overlay::default() }
     }
 
     /// The list with `delta` made in it. Takes microseconds for a small one, unless the changes that have gathered
@@ -92,7 +78,7 @@ impl Blacklist {
     #[must_use]
     pub fn with(&self, delta: &Delta) -> Self {
         let mut list = self.clone();
-        list.overlay = self.overlay.with(delta, |id| self.is_packed(id));
+        list.overlay = self.overlay.with(delta, |id| self.packed.contains(id));
         for (UserId(id), adds) in delta.words() {
             match (self.contains(UserId(id)), adds) {
                 (false, true) => {
@@ -112,7 +98,7 @@ impl Blacklist {
     /// Whether `user` is on the list.
     #[must_use]
     pub fn contains(&self, user: UserId) -> bool {
-        self.overlay.word_on(user.0).unwrap_or_else(|| self.is_packed(user.0))
+        self.overlay.word_on(user.0).unwrap_or_else(|| self.packed.contains(user.0))
     }
 
     /// Equal for equal lists, however they are spelt.
@@ -135,27 +121,21 @@ impl Blacklist {
 
     /// All users of the list, ascending.
     pub fn iter(&self) -> impl Iterator<Item = UserId> + '_ {
-        self.overlay.merged(self.parts.iter().flat_map(Packed::iter)).map(UserId)
+        self.overlay.merged(self.packed.iter()).map(UserId)
     }
 
     /// What the list takes on the heap, in bytes.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.parts.iter().map(Packed::heap_bytes).sum::<usize>() + self.overlay.heap_bytes()
-    }
-
-    fn is_packed(&self, id: u64) -> bool {
-        // There are two, and the second one may be empty.
-        let part = self.parts.iter().rfind(|part| part.first().is_some_and(|first| first <= id));
-        part.is_some_and(|part| part.contains(id))
+        self.packed.heap_bytes() + self.overlay.heap_bytes()
     }
 
     fn packed_anew(&self) -> Self {
         let mut packer = packed::Packer::for_ids(self.len);
         self.iter().for_each(|user| packer.push(user.0));
-        let (packed, sums) = packer.finish();
-        debug_assert_eq!(sums, self.sums, "sums must follow every change");
-        Self { len: packed.len(), sums, parts: Arc::new([packed]), overlay: Overlay::default() }
+        let list = Self::of(packer.finish());
+        debug_assert_eq!(list.sums, self.sums, "sums must follow every change");
+        list
     }
 }
 
@@ -178,14 +158,6 @@ impl BlacklistFaults {
             self.lines.push(line);
         }
     }
-
-    /// With those of the text behind, before which there are `lines_before` lines.
-    fn and(mut self, behind: Self, lines_before: usize) -> Self {
-        self.count += behind.count;
-        self.lines.extend(behind.lines.into_iter().map(|line| line + lines_before));
-        self.lines.truncate(LINES_TOLD_MAX);
-        self
-    }
 }
 
 impl fmt::Display for BlacklistFaults {
@@ -207,9 +179,18 @@ impl fmt::Display for BlacklistFaults {
 
 impl std::error::Error for BlacklistFaults {}
 
-/// Room for about `count` numbers.
+/// Room for about `count` numbers, to begin with.
 fn room_for(count: usize) -> Vec<u64> {
-    Vec::with_capacity(if count < MANY_IDS { 0 } else { count.max(MAPPED_WORDS) })
+    Vec::with_capacity(if count < MANY_IDS { 0 } else { mapped::<u64>(count) })
+}
+
+/// `count` zeros or more.
+fn zeroed<T: Copy + Default>(count: usize) -> Vec<T> {
+    vec![T::default(); if count < MANY_IDS { count } else { mapped::<T>(count) }]
+}
+
+fn mapped<T>(count: usize) -> usize {
+    count.max(MAPPED_BYTES.div_ceil(size_of::<T>()))
 }
 
 /// Whether a line, without the blanks around it, does not count.

@@ -1,4 +1,4 @@
-//! Where a bit is among many, without instructions that only newer processors have.
+//! Where a bit is among many.
 
 /// Where the zero number `rank` is, from 0; there must be one.
 pub(super) fn zero(words: &[u64], rank: usize) -> usize {

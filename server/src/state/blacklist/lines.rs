@@ -1,10 +1,10 @@
-//! The lines of a list, as they come: a text in pieces -> ids and the numbers of the faulty lines.
+//! The lines of a list, as they come: a text in pieces -> a list, or the numbers of the faulty lines.
 //!
 //! A text may be cut anywhere, in the middle of an id too: between two pieces only the state of the line is kept,
 //! never its bytes, so that no line is too long for the memory. What most lines look like, digits and a line
 //! feed, is read eight digits at a time; everything else byte by byte.
 
-use super::{BlacklistFaults, Form, room_for};
+use super::{Blacklist, BlacklistFaults, Form, ids::Ids};
 use crate::seckill::ID_MAX;
 
 /// The longest run of digits that fits 64 bits whatever it is.
@@ -13,13 +13,11 @@ const DIGITS_SURE: u32 = 19;
 /// Reads a text piece by piece.
 #[derive(Debug)]
 pub struct Lines {
-    ids: Vec<u64>,
+    ids: Ids,
     faults: BlacklistFaults,
     /// Line feeds so far.
     ended: usize,
     state: State,
-    /// Whether every id is greater than the one before.
-    ascending: bool,
 }
 
 /// What of the present line has been seen.
@@ -38,12 +36,10 @@ impl Lines {
     #[must_use]
     pub fn of_bytes(bytes: u64) -> Self {
         Self {
-            // Ids of seven digits and more: of shorter ones there are not many.
-            ids: room_for(usize::try_from(bytes / 8).unwrap_or(0)),
+            ids: Ids::of_bytes(bytes),
             faults: BlacklistFaults::none(Form::List),
             ended: 0,
             state: State::Blank,
-            ascending: true,
         }
     }
 
@@ -88,7 +84,7 @@ impl Lines {
     fn read_plain<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
         let mut rest = piece;
         while let Some((id, behind)) = plain_line(rest) {
-            self.put(id);
+            self.ids.put(id);
             self.ended += 1;
             rest = behind;
         }
@@ -97,46 +93,19 @@ impl Lines {
 
     fn end_line(&mut self) {
         match self.state {
-            State::Digits(id) | State::Ended(id) => self.put(id),
+            State::Digits(id) | State::Ended(id) => self.ids.put(id),
             State::Faulty => self.faults.add(self.ended + 1),
             State::Blank | State::Comment => {}
         }
     }
 
-    #[inline]
-    fn put(&mut self, id: u64) {
-        self.ascending &= self.ids.last().is_none_or(|&last| last < id);
-        self.ids.push(id);
-    }
-
-    /// Ends the last line, which needs no line feed, and sorts what was read.
-    #[must_use]
-    pub fn finish(mut self) -> Run {
+    /// Ends the last line, which needs no line feed.
+    ///
+    /// # Errors
+    /// Some line is not an id.
+    pub fn finish(mut self) -> Result<Blacklist, BlacklistFaults> {
         self.end_line();
-        if self.faults.count > 0 {
-            // It is refused: there is nothing to sort.
-            self.ids = Vec::new();
-        } else if !self.ascending {
-            self.ids.sort_unstable();
-        }
-        Run { ids: self.ids, faults: self.faults, ended: self.ended }
-    }
-}
-
-/// The ids of a text, or of a part of one that ends with a line, in order.
-#[derive(Debug)]
-pub struct Run {
-    /// Ascending; the same one may be there more than once.
-    pub(super) ids: Vec<u64>,
-    pub(super) faults: BlacklistFaults,
-    /// Line feeds.
-    pub(super) ended: usize,
-}
-
-impl Default for Run {
-    /// That of an empty text.
-    fn default() -> Self {
-        Lines::of_bytes(0).finish()
+        if self.faults.count > 0 { Err(self.faults) } else { Ok(Blacklist::of(self.ids.finish())) }
     }
 }
 

@@ -10,7 +10,7 @@
 //! Peter Elias, "Efficient storage and retrieval by content and address of static files" (1974); Giuseppe
 //! Ottaviano and Rossano Venturini, "Partitioned Elias-Fano indexes" (2014).
 
-use std::{cmp::Ordering, ops::Range};
+use std::{cmp::Ordering, hint::black_box, ops::Range};
 
 use super::{
     bits::{as_index, ones, zero},
@@ -26,7 +26,7 @@ const HIGH_WORDS: usize = 2 * BLOCK_IDS / 64;
 const HIGH_BITS: u32 = BLOCK_IDS.ilog2();
 
 /// A set of ids.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Packed {
     /// First id of each block, ascending.
     firsts: Vec<u64>,
@@ -52,17 +52,17 @@ impl Packed {
     pub(super) fn contains(&self, id: u64) -> bool {
         let among = self.guide.blocks_near(id, &self.firsts);
         let before = among.start + self.firsts[among].partition_point(|&first| first <= id);
-        before.checked_sub(1).is_some_and(|index| self.block(index).contains(id - self.firsts[index]))
+        let Some(index) = before.checked_sub(1) else { return false };
+        let (block, distance) = (self.block(index), id - self.firsts[index]);
+        if let Some(next) = self.firsts.get(index + 1) {
+            block.read_ahead(distance, next - self.firsts[index]);
+        }
+        block.contains(distance)
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.len
-    }
-
-    /// The smallest.
-    pub(super) fn first(&self) -> Option<u64> {
-        self.firsts.first().copied()
     }
 
     /// All, ascending.
@@ -105,17 +105,27 @@ impl Packer {
         Self { packed, sums: Sums::default(), block: [0; BLOCK_IDS], block_len: 0 }
     }
 
-    /// Takes the next id, which must not be smaller than the one before; the same again does not count.
+    /// Takes the next id, unless it is smaller than the one before; the same again does not count.
     #[inline]
-    pub(super) fn push(&mut self, id: u64) {
-        if self.block_len > 0 && self.block[self.block_len - 1] == id {
-            return;
+    pub(super) fn try_push(&mut self, id: u64) -> bool {
+        // Once there has been an id the block has one.
+        let last = self.block_len.checked_sub(1).map(|index| self.block[index]);
+        if last.is_some_and(|last| id <= last) {
+            return last == Some(id);
         }
         if self.block_len == BLOCK_IDS {
             self.end_block();
         }
         self.block[self.block_len] = id;
         self.block_len += 1;
+        true
+    }
+
+    /// Takes the next id, which must not be smaller than the one before.
+    #[inline]
+    pub(super) fn push(&mut self, id: u64) {
+        let is_taken = self.try_push(id);
+        debug_assert!(is_taken, "{id} must not come behind a larger one");
     }
 
     /// The set, and the sums of what is in it.
@@ -238,6 +248,17 @@ impl<'a> Block<'a> {
             }
         }
         false
+    }
+
+    /// Lets the processor fetch low parts while it still waits for the unary part, which alone says where they are:
+    /// those where `distance` would be if the ids lay evenly between this block and the next one, `length` away.
+    #[inline]
+    fn read_ahead(self, distance: u64, length: u64) {
+        let (high, end) = (as_index(distance >> self.width), as_index(length >> self.width));
+        if high < BLOCK_IDS {
+            let index = high * BLOCK_IDS / (end + 1);
+            black_box(self.low.get(index * self.width as usize / 64).copied());
+        }
     }
 
     /// The low part of the id at `index`.

@@ -19,11 +19,6 @@ impl Sums {
     pub(super) fn take(&mut self, id: u64) {
         self.0 = [self.0[0].wrapping_sub(scramble(id)), self.0[1].wrapping_sub(scramble(id ^ SEED))];
     }
-
-    /// Those of two sets that have nothing in common.
-    pub(super) fn and(self, other: Self) -> Self {
-        Self([self.0[0].wrapping_add(other.0[0]), self.0[1].wrapping_add(other.0[1])])
-    }
 }
 
 impl fmt::Display for Sums {
