@@ -189,9 +189,6 @@ fn serve(config: Config, errors: &mut dyn Write) -> io::Result<Ending> {
         complain(errors, &error)?;
         return Ok(Ending::Faults);
     }
-    for service in config.unused() {
-        tracing::warn!("{service} is configured and not used: this build keeps orders in its embedded store");
-    }
     match lifecycle::serve(config) {
         Ok(()) => Ok(Ending::Done),
         Err(error) => {

@@ -7,6 +7,7 @@
 mod etcd;
 mod file;
 mod pending;
+mod services;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,10 @@ pub use self::{
     etcd::{EtcdSettings, EtcdUser, NodeSettings},
     file::parse,
     pending::{Needs, PendingChange, pending},
+    services::{MysqlSettings, Password, PasswordError, RedisSettings, halves},
     settings::{
         AdminSettings, ApiSettings, AuthSettings, Config, FeedSettings, GlobalSettings, Limits, LogLevel,
-        MysqlSettings, Place, RedisSettings, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy,
-        UpgradeSettings,
+        Place, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
     },
 };
 

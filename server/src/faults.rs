@@ -48,6 +48,12 @@ pub(crate) enum Fault {
     GenerationBack,
     /// The kernel has no events of files to give.
     NoEvents,
+    /// An order is acknowledged before Redis was asked.
+    AnswerFirst,
+    /// Every other process forgets how many of some goods one user may have.
+    ForgetLimit,
+    /// An order of the stream is written as if nobody knew what is written.
+    WriteTwice,
 }
 
 /// What the number after a word says.
@@ -63,7 +69,7 @@ enum Number {
     First,
 }
 
-const WORDS: [(&str, Fault, Number); 11] = [
+const WORDS: [(&str, Fault, Number); 14] = [
     ("drop", Fault::Drop, Number::OneIn),
     ("reset-on-drain", Fault::ResetOnDrain, Number::None),
     ("answer-twice", Fault::AnswerTwice, Number::OneIn),
@@ -75,6 +81,9 @@ const WORDS: [(&str, Fault, Number); 11] = [
     ("stale-config", Fault::StaleConfig, Number::Ms),
     ("generation-back", Fault::GenerationBack, Number::OneIn),
     ("no-events", Fault::NoEvents, Number::First),
+    ("answer-first", Fault::AnswerFirst, Number::OneIn),
+    ("forget-limit", Fault::ForgetLimit, Number::None),
+    ("write-twice", Fault::WriteTwice, Number::OneIn),
 ];
 
 /// Largest number after a word.
@@ -153,9 +162,22 @@ pub(crate) fn shown_generation(generation: u64) -> u64 {
 
 /// The same wish once more, under another name and a key that nobody sent.
 pub(crate) fn again(purchase: &Purchase) -> Purchase {
+    let (id, key) = another();
+    Purchase { id, key, ..purchase.clone() }
+}
+
+/// Another name, and a key that nobody sent.
+pub(crate) fn another() -> (OrderId, IdempotencyKey) {
     let id = OrderId::new();
     let key = IdempotencyKey::parse(format!("again-{id}").as_bytes());
-    Purchase { id, key: key.expect("a UUID must be fit for a key"), ..purchase.clone() }
+    (id, key.expect("a UUID must be fit for a key"))
+}
+
+/// The wish as process number `process` understands it.
+pub(crate) fn understood(purchase: Purchase, process: u32) -> Purchase {
+    let forgets = process.is_multiple_of(2) && strikes(Fault::ForgetLimit);
+    let limit_per_user = if forgets { 0 } else { purchase.limit_per_user };
+    Purchase { limit_per_user, ..purchase }
 }
 
 fn late(generation: u64, lag: Duration, now: Instant) -> u64 {

@@ -6,6 +6,7 @@
 //!   30 seconds) the answer comes when some of them have been sold, or after that time. While the cluster
 //!   configuration says `listing_from_cache` the store is not asked: the answer comes at once, with what was left
 //!   when it was asked last, how long ago that is (`age`, `from_cache.age_ms`), and null where nothing is known.
+//!   So it does while Redis is away, if the store is there.
 //! - `POST /orders`: buys; needs a user's token and an `idempotency-key`. While the cluster configuration says
 //!   `buying_closed` nothing new is sold (503, `buying-closed`); an order that is stored is answered again.
 //! - `GET /orders/{id}`: one of the user's own orders.
@@ -143,8 +144,12 @@ impl App {
             ("orders_refused", "Purchases refused by the rules", &counters.refused),
             ("orders_unavailable", "Purchases without an answer of the store", &counters.unavailable),
             ("store_commits", "Groups of purchases that were committed", &counters.commits),
+            ("orders_written", "Orders put into the database", &counters.written),
         ] {
             parts.metrics.register(name, help, counter.clone());
+        }
+        for (name, help, gauge) in parts.store.gauges() {
+            parts.metrics.register(name, help, gauge);
         }
         let version = HeaderValue::from_str(&parts.identity.version);
         Arc::new(Self {

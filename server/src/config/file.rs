@@ -3,7 +3,6 @@
 //! Reading goes on after a fault with the default in its place; nothing of it is used then.
 
 use std::{
-    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -14,9 +13,9 @@ use tomlcheck::{Document, Faults, Section};
 
 use super::{
     etcd::{EtcdSettings, NodeSettings},
+    services::services,
     settings::{
-        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, MysqlSettings, Place, RedisSettings,
-        ReloadSettings, Secret, Strategy, UpgradeSettings,
+        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, Place, ReloadSettings, Strategy, UpgradeSettings,
     },
 };
 use crate::{datum::Mechanism, hex};
@@ -70,8 +69,7 @@ fn read(root: &Section<'_>, config: &mut Config) {
         path(&section, "pid", &mut config.global.pid);
         section.finish();
     }
-    config.mysql = root.section("mysql").map(mysql);
-    config.redis = root.section("redis").map(redis);
+    services(root, config);
     config.etcd = root.section("etcd").map(EtcdSettings::read);
     if let Some(section) = root.section("node") {
         config.node = NodeSettings::read(section);
@@ -182,27 +180,6 @@ fn place(text: &str) -> Result<Place, &'static str> {
     }
 }
 
-fn mysql(section: Section<'_>) -> MysqlSettings {
-    section.require("username", "write username = \"root\"");
-    section.require("database", "write database = \"seckill\"");
-    let word = |key| section.string(key).map(|entry| entry.value).unwrap_or_default();
-    let settings = MysqlSettings {
-        address: service(&section, "127.0.0.1:3306"),
-        username: word("username"),
-        password: secret(&section, "password"),
-        database: word("database"),
-    };
-    section.finish();
-    settings
-}
-
-fn redis(section: Section<'_>) -> RedisSettings {
-    let settings =
-        RedisSettings { address: service(&section, "127.0.0.1:6379"), auth: secret(&section, "auth") };
-    section.finish();
-    settings
-}
-
 fn upgrade(section: Section<'_>, settings: &mut UpgradeSettings) {
     if let Some(strategy) = section.choice("strategy", &Strategy::WORDS) {
         settings.strategy = strategy;
@@ -243,14 +220,6 @@ pub(super) fn milliseconds(section: &Section<'_>, key: &str, from: u64, value: &
     }
 }
 
-/// A password; it may be empty. A value of another type is not repeated in the fault.
-fn secret(section: &Section<'_>, key: &str) -> Secret {
-    let word = section.parse(key, "a string", "write it between quotes", |word| {
-        Ok::<_, Infallible>(Secret::new(word.to_owned()))
-    });
-    word.unwrap_or_else(|| Secret::new(String::new()))
-}
-
 /// An address to listen on, which has to be there. Names are not resolved: a service that is moved by its
 /// name server is not what anybody means here.
 fn bind(section: &Section<'_>, example: &str, value: &mut SocketAddr) {
@@ -258,15 +227,6 @@ fn bind(section: &Section<'_>, example: &str, value: &mut SocketAddr) {
     section.require("bind", &hint);
     let parsed = section.parse("bind", "an IP address and a port", hint, str::parse::<SocketAddr>);
     *value = parsed.unwrap_or(*value);
-}
-
-/// The address of another service, which has to be there.
-fn service(section: &Section<'_>, example: &str) -> String {
-    let hint = format!("write address = \"{example}\"");
-    section.require("address", &hint);
-    let parsed = section
-        .parse("address", "a host and a port", hint, |text| host_and_port(text).map(|()| text.to_owned()));
-    parsed.unwrap_or_default()
 }
 
 /// Whether `text` is `host:port`, or what is wrong with it.

@@ -1,6 +1,6 @@
 //! What a file says now that the process does not do yet, because all of its keys are fixed.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use serde::Serialize;
 
@@ -71,32 +71,17 @@ impl Setting {
 /// Every key with its value; the same keys in the same order for any settings.
 fn settings(config: &Config) -> Vec<Setting> {
     let setting = |key, value, needs| Setting { key, value: Some(value), secret: false, needs };
-    let optional = |key, value: Option<&String>| Setting {
-        key,
-        value: value.cloned(),
-        secret: false,
-        needs: Needs::Upgrade,
-    };
-    let hidden = |key, value: Option<&Secret>| Setting {
-        key,
-        value: value.map(|secret| secret.expose().to_owned()),
-        secret: true,
-        needs: Needs::Upgrade,
-    };
     let path = |path: &Path| path.display().to_string();
     let every = |feed: &FeedSettings| feed.every.as_millis().to_string();
     let reload = &config.reload;
-    let (mysql, redis, etcd) = (config.mysql.as_ref(), config.redis.as_ref(), config.etcd.as_ref());
+    let etcd = config.etcd.as_ref();
     let (upgrade, limits) = (&config.upgrade, &config.limits);
-    vec![
+    let mut all = vec![
         setting("global.logLevel", config.global.log_level.to_string(), Needs::Upgrade),
         setting("global.pid", path(&config.global.pid), Needs::Restart),
-        optional("mysql.address", mysql.map(|mysql| &mysql.address)),
-        optional("mysql.username", mysql.map(|mysql| &mysql.username)),
-        hidden("mysql.password", mysql.map(|mysql| &mysql.password)),
-        optional("mysql.database", mysql.map(|mysql| &mysql.database)),
-        optional("redis.address", redis.map(|redis| &redis.address)),
-        hidden("redis.auth", redis.map(|redis| &redis.auth)),
+    ];
+    all.extend(services(config));
+    all.extend([
         optional("etcd.address", etcd.map(EtcdSettings::address).as_ref()),
         optional("etcd.keep_alive_ms", etcd.map(|etcd| etcd.keep_alive.as_millis().to_string()).as_ref()),
         optional("etcd.timeout_ms", etcd.map(|etcd| etcd.timeout.as_millis().to_string()).as_ref()),
@@ -139,5 +124,43 @@ fn settings(config: &Config) -> Vec<Setting> {
         ),
         setting("limits.body_bytes_max", limits.body_bytes_max.to_string(), Needs::Upgrade),
         setting("limits.connections_max", limits.connections_max.to_string(), Needs::Upgrade),
+    ]);
+    all
+}
+
+/// Those of `[mysql]` and `[redis]`.
+fn services(config: &Config) -> Vec<Setting> {
+    let ms = |time: Duration| time.as_millis().to_string();
+    let (mysql, redis) = (config.mysql.as_ref(), config.redis.as_ref());
+    vec![
+        optional("mysql.address", mysql.map(|mysql| &mysql.address)),
+        optional("mysql.username", mysql.map(|mysql| &mysql.username)),
+        hidden("mysql.password", mysql.and_then(|mysql| mysql.password.word())),
+        optional("mysql.password_file", mysql.and_then(|mysql| mysql.password.file()).as_ref()),
+        optional("mysql.database", mysql.map(|mysql| &mysql.database)),
+        optional("mysql.timeout_ms", mysql.map(|mysql| ms(mysql.timeout)).as_ref()),
+        optional("redis.address", redis.map(|redis| &redis.address)),
+        hidden("redis.auth", redis.and_then(|redis| redis.auth.word())),
+        optional("redis.auth_file", redis.and_then(|redis| redis.auth.file()).as_ref()),
+        optional("redis.timeout_ms", redis.map(|redis| ms(redis.timeout)).as_ref()),
+        optional("redis.claim_after_ms", redis.map(|redis| ms(redis.claim_after)).as_ref()),
+        optional(
+            "redis.orders_waiting_max",
+            redis.map(|redis| redis.orders_waiting_max.to_string()).as_ref(),
+        ),
     ]
+}
+
+/// One whose section may be missing.
+fn optional(key: &'static str, value: Option<&String>) -> Setting {
+    Setting { key, value: value.cloned(), secret: false, needs: Needs::Upgrade }
+}
+
+fn hidden(key: &'static str, value: Option<&Secret>) -> Setting {
+    Setting {
+        key,
+        value: value.map(|secret| secret.expose().to_owned()),
+        secret: true,
+        needs: Needs::Upgrade,
+    }
 }

@@ -4,7 +4,10 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::etcd::{EtcdSettings, NodeSettings};
+use super::{
+    etcd::{EtcdSettings, NodeSettings},
+    services::{MysqlSettings, RedisSettings},
+};
 use crate::datum::{Datum, Mechanism};
 
 /// Checked settings of one process.
@@ -15,9 +18,9 @@ pub struct Config {
     /// SHA-256 of the file's text, in hexadecimal digits; empty when there was no file.
     pub digest: String,
     pub global: GlobalSettings,
-    /// Configured, not used by the embedded store.
+    /// With [`Config::redis`], or not at all.
     pub mysql: Option<MysqlSettings>,
-    /// Configured, not used by the embedded store.
+    /// With [`Config::mysql`], or not at all: orders are in the embedded store.
     pub redis: Option<RedisSettings>,
     pub etcd: Option<EtcdSettings>,
     pub node: NodeSettings,
@@ -38,25 +41,6 @@ pub struct GlobalSettings {
     pub log_level: LogLevel,
     /// File with the process id of the serving process.
     pub pid: PathBuf,
-}
-
-/// `[mysql]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MysqlSettings {
-    /// `host:port`
-    pub address: String,
-    pub username: String,
-    pub password: Secret,
-    pub database: String,
-}
-
-/// `[redis]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedisSettings {
-    /// `host:port`
-    pub address: String,
-    /// Empty: the server asks for no password.
-    pub auth: Secret,
 }
 
 /// `[api]`
@@ -284,19 +268,6 @@ impl fmt::Display for Place {
             Self::Http(url) => f.write_str(url),
             Self::Etcd(key) => write!(f, "etcd:{key}"),
         }
-    }
-}
-
-impl Config {
-    /// Services that the file configures and this build does not use yet, each with its address.
-    #[must_use]
-    pub fn unused(&self) -> Vec<String> {
-        let services = [
-            ("mysql", self.mysql.as_ref().map(|mysql| &mysql.address)),
-            ("redis", self.redis.as_ref().map(|redis| &redis.address)),
-        ];
-        let configured = services.iter().filter_map(|(name, address)| Some((name, (*address)?)));
-        configured.map(|(name, address)| format!("{name} at {address}")).collect()
     }
 }
 

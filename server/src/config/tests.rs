@@ -43,14 +43,40 @@ fn check(text: &str, expected: &[&str]) {
 fn the_seeds_file_is_taken_as_it_is() {
     let config = good(SEED);
     assert_eq!(config.global.log_level, LogLevel::Info);
-    let unused = ["mysql at 127.0.0.1:3306", "redis at 127.0.0.1:6379"];
-    assert_eq!(config.unused(), unused);
     assert_eq!(config.api.bind.to_string(), "127.0.0.1:8080");
     assert_eq!(config.admin.bind.to_string(), "127.0.0.1:8081");
     let mysql = config.mysql.unwrap();
-    assert_eq!((mysql.address.as_str(), mysql.password.expose()), ("127.0.0.1:3306", "123"));
-    assert_eq!(config.redis.unwrap().auth.expose(), "abcdefg");
+    assert_eq!((mysql.address.as_str(), mysql.password.read().unwrap().expose()), ("127.0.0.1:3306", "123"));
+    assert_eq!(config.redis.unwrap().auth.read().unwrap().expose(), "abcdefg");
     assert_eq!(config.etcd.unwrap().endpoints, ["127.0.0.1:2379"]);
+}
+
+#[test]
+fn redis_and_mysql_come_together_and_a_password_from_one_place() {
+    let redis = "[redis]\naddress = \"a:1\"\n";
+    let mysql = "[mysql]\naddress = \"a:2\"\nusername = \"u\"\ndatabase = \"d\"\n";
+    let hint = "take [";
+    for (one, part) in [(redis, "there is no [mysql]"), (mysql, "there is no [redis]")] {
+        let faults = parse(Path::new("f.toml"), &format!("{LEAST}{one}")).unwrap_err().to_string();
+        assert!(faults.contains(part) && faults.contains(hint), "{faults}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let of_file = format!("{LEAST}{redis}auth_file = {:?}\n{mysql}", file.display().to_string());
+    let password = good(&of_file).redis.unwrap().auth;
+    let missing = password.read().unwrap_err().to_string();
+    assert!(missing.starts_with("read the password in "), "{missing}");
+    fs::write(&file, "rosebud\n").unwrap();
+    assert_eq!(password.read().unwrap().expose(), "rosebud");
+    let both = of_file.replace("auth_file", "auth = \"x\"\nauth_file");
+    let faults = parse(Path::new("f.toml"), &both).unwrap_err().to_string();
+    assert!(faults.contains("redis.auth_file: is beside auth"), "{faults}");
+    let settings = good(&format!(
+        "{LEAST}{redis}orders_waiting_max = 7\nclaim_after_ms = 70\ntimeout_ms = 50\n{mysql}timeout_ms = 60\n"
+    ));
+    let (redis, mysql) = (settings.redis.unwrap(), settings.mysql.unwrap());
+    assert_eq!((redis.orders_waiting_max, redis.claim_after.as_millis()), (7, 70));
+    assert_eq!((redis.timeout.as_millis(), mysql.timeout.as_millis()), (50, 60));
 }
 
 #[test]
@@ -138,6 +164,8 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "  hint: did you mean \"info\"? (one of \"trace\", \"debug\", \"info\", \"warn\", \"warning\", \"error\")",
             "f.toml:3:1: global.loglevel: unknown key",
             "  hint: did you mean `logLevel`?",
+            "f.toml:4:1: mysql: orders that are kept in mysql are taken in redis, and there is no [redis]",
+            "  hint: write [redis] too, or take [mysql] away: then orders are kept in [store]",
             "f.toml:4:1: mysql.database: missing key",
             "  hint: write database = \"seckill\"",
             "f.toml:5:11: mysql.address: expected a host and a port, found \"localhost\": there is no port",

@@ -20,6 +20,7 @@ use crate::{
     reload::{CopyStatus, Terms},
     sources::{self, SourceState},
     state::{Change, Generation, Snapshot},
+    stores::Standing,
 };
 
 /// `GET /status`
@@ -72,6 +73,8 @@ struct StoreStatus {
     orders_refused: u64,
     orders_unavailable: u64,
     commits: u64,
+    /// Which store it is, and how the services of it stand.
+    standing: Standing,
 }
 
 /// The body of `POST /upgrade`.
@@ -114,6 +117,7 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
                 orders_refused: counters.refused.get(),
                 orders_unavailable: counters.unavailable.get(),
                 commits: counters.commits.get(),
+                standing: app.parts.store.standing(),
             },
             #[cfg(debug_assertions)]
             faults: crate::faults::words(),

@@ -84,6 +84,8 @@ pub(super) async fn event_info(app: &App, snapshot: &Snapshot, request: &Request
                 None => reply,
             }
         }
+        // What is on sale is known without the services.
+        Err(error) if error.is_of_a_service() => from_cache(app, event),
         Err(error) => unavailable(error),
     }
 }

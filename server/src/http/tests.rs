@@ -81,7 +81,7 @@ impl Fixture {
         let reload = Reload::start(first.into(), Generation(5), Box::new(|_| Ok(()))).unwrap();
         let snapshots = reload.cell();
         let process = ProcessGeneration(3);
-        let store = Store::open(&config.store.path, &snapshots.load().activities, process).unwrap();
+        let store = Store::embedded(&config.store.path, &snapshots.load().activities, process).unwrap();
         let (phase, watched) = watch::channel(Phase::Ready);
         let (control, requests) = Control::new(watched);
         let sources = Arc::new(SourceStates::new(&config.reload));
@@ -306,7 +306,7 @@ async fn whoever_is_not_known_is_challenged() {
 #[tokio::test]
 async fn without_a_store_clients_are_asked_to_come_back() {
     let fixture = Fixture::new();
-    fixture.app.parts.store.close();
+    fixture.app.parts.store.close().await;
     let buying = fixture.buy(1, "k", PHONE).await;
     let looking = fixture.get(Side::Public, "/event/info?id=1").await;
     for answer in [buying, looking] {
@@ -419,7 +419,7 @@ async fn the_status_tells_what_the_file_would_change_and_no_secret() {
     assert!(absent["config"]["faults"][0].as_str().unwrap().starts_with("failed to read"), "{absent}");
 
     write(
-        "[api]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[upgrade]\nstrategy = \"handoff\"\n[redis]\naddress = \"a:1\"\nauth = \"hunter2\"\n",
+        "[api]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n[upgrade]\nstrategy = \"handoff\"\n[redis]\naddress = \"a:1\"\nauth = \"hunter2\"\n[mysql]\naddress = \"a:2\"\nusername = \"u\"\ndatabase = \"d\"\npassword = \"hunter2\"\n",
     );
     let changed = status().await;
     let pending = changed["config"]["pending"].as_array().unwrap();
@@ -431,7 +431,7 @@ async fn the_status_tells_what_the_file_would_change_and_no_secret() {
     assert!(!changed.to_string().contains("hunter2"), "{changed}");
 
     write(
-        "[api]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"x\"\n[redis]\naddress = \"a:1\"\nauth = 1234567\n",
+        "[api]\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"x\"\n[redis]\naddress = \"a:1\"\nauth = 1234567\n[mysql]\naddress = \"a:2\"\nusername = \"u\"\ndatabase = \"d\"\n",
     );
     let faulty = status().await;
     let faults = &faulty["config"]["faults"];

@@ -22,7 +22,7 @@ use crate::{
     secrets::{self, Secrets},
     sources::{self, Sources},
     state::{Activities, Digests, Generation},
-    stores,
+    stores::{self, Stocking, Store},
     tasks::Tasks,
     telemetry::{self, Metrics},
 };
@@ -94,7 +94,7 @@ struct Prepared {
     life: Arc<Life>,
     strategy: Strategy,
     requests: mpsc::Receiver<ControlRequest>,
-    store: Arc<stores::Store>,
+    store: Arc<Store>,
     sources: Sources,
     predecessor: Option<Channel>,
     /// What another process has served last, as far as this one knows.
@@ -122,9 +122,10 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     let listeners = life::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
-    let store_path = config.store.path.clone();
+    let stocking = Stocking::new(&config);
+    let putting = stocking.clone();
     let prepare = Box::new(move |activities: &Activities| {
-        stores::put_stock(&store_path, activities).map_err(|error| telemetry::chain(&error))
+        putting.put(activities).map_err(|error| telemetry::chain(&error))
     });
     let copies = Arc::new(Copies::open(&config.reload));
     // Generations go on rising after a restart, too.
@@ -133,8 +134,9 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
     let generation = last.map_or(Generation::FIRST, Generation::next);
     let reload = Reload::start_with(first, generation, prepare, Some(copies))?;
     let snapshots = reload.cell();
-    let store =
-        Arc::new(stores::Store::open(&config.store.path, &snapshots.load().activities, identity.process)?);
+    let activities = Arc::clone(&snapshots.load().activities);
+    let store = Box::pin(Store::open(&config, &stocking, &activities, identity.process)).await?;
+    let store = Arc::new(store);
     let (control, requests) = Control::new(watched);
     let app = http::App::new(http::Parts {
         config: Arc::clone(&config),
@@ -190,7 +192,7 @@ impl Prepared {
         if !sourcing.finish(SOURCES_END).await {
             tracing::warn!("a source is still at work");
         }
-        store.close();
+        store.close().await;
         if end == main_loop::End::Stopped {
             // Nobody comes after us. A successor's files are left alone.
             pid_file::remove(&life.config.global.pid);

@@ -7,9 +7,7 @@
 //!
 //! Deliberately absent: a cache of stock or orders, which the other process would make wrong.
 
-mod counters;
 mod reader;
-mod sales;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -27,8 +25,8 @@ use std::{
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::counters::StoreCounters;
-use self::{reader::Question, sales::Sales, writer::Job};
+use self::{reader::Question, writer::Job};
+use super::{StoreCounters, Unavailable, sales::Sales};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, Order, OrderId, Outcome, Purchase, UserId},
@@ -73,24 +71,12 @@ pub enum Error {
     },
 }
 
-/// Why the store gives no answer. Nothing is known of the purchase: the client may ask again with the
-/// same key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    #[error("too many requests are waiting for the store")]
-    QueueFull,
-    #[error("the store could not commit in time")]
-    Failed,
-    #[error("the store is closed")]
-    Closed,
-}
-
 /// Puts in the stock of goods that the database at `path` does not know yet; what it knows stays as it is.
 /// Blocks.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn put_stock(path: &Path, activities: &Activities) -> Result<(), Error> {
+pub(super) fn put_stock(path: &Path, activities: &Activities) -> Result<(), Error> {
     schema::open_and_migrate(path, activities).map(drop)
 }
 

@@ -23,5 +23,8 @@ mod push;
 mod reload;
 mod scripted;
 mod server;
+mod service_processes;
+mod services;
 mod sources;
+mod stores;
 mod strategies;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::server::{seckill::UserId, secrets};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
@@ -72,10 +73,15 @@ impl Server {
         drop(command(self.folder.path()).process_group(group).spawn().unwrap());
     }
 
-    /// Starts it again in the same folder, after everything that was started before is dead.
-    pub(crate) fn start_again(&mut self) {
+    /// Kills everything that was started.
+    pub(crate) fn kill(&mut self) {
         _ = kill_process_group(Pid::from_child(&self.first), Signal::KILL);
         _ = self.first.wait();
+    }
+
+    /// Starts it again in the same folder, after everything that was started before is dead.
+    pub(crate) fn start_again(&mut self) {
+        self.kill();
         let gone = || std::net::TcpStream::connect(self.public).is_err().then_some(());
         eventually("nobody who listens", gone);
         self.first = command(self.folder.path()).spawn().unwrap();
@@ -143,6 +149,36 @@ impl Server {
             "{method} {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         )
+    }
+
+    /// Buys as `user`.
+    pub(crate) fn buy(&self, client: &mut Client, user: u64, key: &str, event: u64, goods: u64) -> Answer {
+        client.send(&self.purchase(user, key, event, goods));
+        client.answer().unwrap()
+    }
+
+    /// The text of a purchase.
+    pub(crate) fn purchase(&self, user: u64, key: &str, event: u64, goods: u64) -> String {
+        let (token, body) = (self.token(user), format!(r#"{{"event":{event},"goods":{goods}}}"#));
+        format!(
+            "POST /orders HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
+             idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// Asks for an order of `user`.
+    pub(crate) fn find(&self, client: &mut Client, user: u64, id: &str) -> Answer {
+        let token = self.token(user);
+        client.send(&format!(
+            "GET /orders/{id} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\r\n"
+        ));
+        client.answer().unwrap()
+    }
+
+    fn token(&self, user: u64) -> String {
+        let key = secrets::load_token_key(&self.path(".token-secret")).unwrap();
+        key.mint(UserId(user), "2100-01-01T00:00:00Z".parse().unwrap())
     }
 
     /// Asks for an upgrade and returns the whole answer.

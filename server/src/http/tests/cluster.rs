@@ -107,7 +107,7 @@ async fn a_listing_from_cache_never_asks_the_store_and_says_how_old_it_is() {
     assert_eq!(left(1).await.json().get("from_cache"), None);
     fixture.buy(1, "k", CABLE).await;
     fixture.cluster(r#"{"degradation":{"listing_from_cache":true}}"#);
-    fixture.app.parts.store.close();
+    fixture.app.parts.store.close().await;
     let cached = left(1).await;
     assert_eq!(cached.json()["goods"][1]["left"], 50, "as it was before the sale");
     assert!(cached.json()["from_cache"]["age_ms"].is_u64(), "{}", cached.json());
@@ -124,7 +124,7 @@ async fn what_is_left_is_learnt_before_it_may_not_be_asked() {
     let fixture = Fixture::new();
     fixture.app.learn_what_is_left().await;
     fixture.cluster(r#"{"degradation":{"listing_from_cache":true}}"#);
-    fixture.app.parts.store.close();
+    fixture.app.parts.store.close().await;
     let info = fixture.get(Side::Public, "/event/info?id=3").await;
     assert_eq!(info.json()["goods"][0]["left"], 2);
 }

@@ -5,8 +5,11 @@ use std::sync::mpsc::Receiver;
 use rusqlite::{Connection, OptionalExtension as _, Statement, params};
 use tokio::sync::oneshot;
 
-use super::{Unavailable, schema::sql, writer::order};
-use crate::seckill::{EventId, GoodsId, Order, OrderId, UserId};
+use super::{schema::sql, writer::order};
+use crate::{
+    seckill::{EventId, GoodsId, Order, OrderId, UserId},
+    stores::Unavailable,
+};
 
 /// What the reader is asked.
 #[derive(Debug)]

@@ -11,17 +11,14 @@ use rusqlite::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    StoreCounters, Unavailable,
-    sales::Sales,
-    schema::{BUSY_WAIT, sql},
-};
+use super::schema::{BUSY_WAIT, sql};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{
         Decision, EventId, Facts, GoodsId, Order, OrderId, Outcome, Purchase, Refusal, RequestDigest, UserId,
         decide,
     },
+    stores::{StoreCounters, Unavailable, sales::Sales},
 };
 
 #[cfg(debug_assertions)]
@@ -72,6 +69,8 @@ pub(super) fn run(
         match commit(connection, &mut statements, &group, process) {
             Ok((outcomes, data_version)) => {
                 counters.commits.inc();
+                let placed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Placed(_))).count();
+                counters.written.inc_by(u64::try_from(placed).unwrap_or(0));
                 neighbour.look(data_version);
                 sales.tell(outcomes.iter().filter_map(|outcome| match outcome {
                     Outcome::Placed(order) => Some(order.event),

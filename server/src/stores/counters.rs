@@ -18,6 +18,8 @@ pub struct StoreCounters {
     pub unavailable: Counter,
     /// Groups of purchases that were committed.
     pub commits: Counter,
+    /// Orders that were put into the database.
+    pub written: Counter,
 }
 
 impl StoreCounters {
