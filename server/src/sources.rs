@@ -10,6 +10,7 @@ mod etcd;
 mod feed;
 mod file;
 mod http;
+mod mysql;
 pub mod push;
 mod states;
 mod timer;
@@ -198,6 +199,10 @@ async fn look(config: &Config, datum: Datum, origin: &Origin, stood: Stood) -> L
         Place::Http(url) => {
             http::Address::new(url, config.reload.push_bytes_max).look(datum, origin, None).await
         }
+        Place::Mysql => match &config.mysql {
+            Some(settings) => mysql::Table::new(settings).look(datum, origin, None).await,
+            None => Look::Absent,
+        },
         Place::Etcd(key) => match &config.etcd {
             Some(settings) => etcd::Asked::new(settings, key, datum).look(origin, None).await,
             None => Look::Absent,

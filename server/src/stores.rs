@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use tokio::sync::watch;
 
-pub use self::{counters::StoreCounters, redis::Services};
+pub use self::{counters::StoreCounters, mysql::ActivityTable, redis::Services};
 use self::{mysql::Mysql, redis::Wanted};
 use crate::{
     config::Config,

@@ -97,6 +97,7 @@ const SERVER: House = House {
                 "nodes",
                 "reload",
                 "state",
+                "stores::ActivityTable",
                 "tasks",
                 "telemetry::chain",
             ],

@@ -15,7 +15,8 @@ use super::{
     etcd::{EtcdSettings, NodeSettings},
     services::services,
     settings::{
-        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, Place, ReloadSettings, Strategy, UpgradeSettings,
+        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, MYSQL_TABLE, Place, ReloadSettings, Strategy,
+        UpgradeSettings,
     },
 };
 use crate::{datum::Mechanism, hex};
@@ -121,11 +122,14 @@ fn reload(root: &Section<'_>, config: &mut Config) {
     if let Some(entry) = section.integer("push_bytes_max", PUSH_BYTES_MAX_FROM..=PUSH_BYTES_MAX_TO) {
         config.reload.push_bytes_max = entry.value;
     }
-    let has_etcd = config.etcd.is_some();
+    let (has_etcd, has_mysql) = (config.etcd.is_some(), config.mysql.is_some());
     let ReloadSettings { blacklist, cluster, activities, .. } = &mut config.reload;
     for (name, settings) in [("blacklist", blacklist), ("cluster", cluster), ("activities", activities)] {
         if let Some(section) = section.section(name) {
             feed(&section, settings, has_etcd);
+            if settings.from == Place::Mysql {
+                table(&section, name, has_mysql);
+            }
             section.finish();
         }
     }
@@ -136,20 +140,20 @@ fn feed(section: &Section<'_>, settings: &mut FeedSettings, has_etcd: bool) {
     if let Some(by) = section.choice("by", &Mechanism::WORDS) {
         settings.by = by;
     }
-    let hint = "write a path, http://HOST:PORT/PATH, or etcd:/KEY";
+    let hint = "write a path, http://HOST:PORT/PATH, etcd:/KEY, or mysql:activities";
     if let Some(from) = section.parse("from", "a place", hint, place) {
         settings.from = from;
     }
     milliseconds(section, "every_ms", EVERY_MS_FROM, &mut settings.every);
     match (settings.by, &settings.from) {
-        (Mechanism::File, Place::Http(_) | Place::Etcd(_)) => {
+        (Mechanism::File, Place::Http(_) | Place::Etcd(_) | Place::Mysql) => {
             section.fault_at(
                 "by",
                 "watches files, and this is none",
                 "write by = \"timer\", or a path as from",
             );
         }
-        (Mechanism::Etcd, Place::File(_) | Place::Http(_)) => {
+        (Mechanism::Etcd, Place::File(_) | Place::Http(_) | Place::Mysql) => {
             section.fault_at("by", "watches keys of etcd, and this is none", "write from = \"etcd:/KEY\"");
         }
         _ => {}
@@ -159,7 +163,19 @@ fn feed(section: &Section<'_>, settings: &mut FeedSettings, has_etcd: bool) {
     }
 }
 
+/// The table has activities and nothing else.
+fn table(section: &Section<'_>, name: &str, has_mysql: bool) {
+    if name != "activities" {
+        section.fault_at("from", "has activities only", "write a path, http://HOST:PORT/PATH, or etcd:/KEY");
+    } else if !has_mysql {
+        section.fault_at("from", "is in mysql, and there is no [mysql]", "write [mysql] and [redis]");
+    }
+}
+
 fn place(text: &str) -> Result<Place, &'static str> {
+    if text == MYSQL_TABLE {
+        return Ok(Place::Mysql);
+    }
     if let Some(key) = text.strip_prefix("etcd:") {
         return if key.starts_with('/') && !key.ends_with('/') {
             Ok(Place::Etcd(key.to_owned()))

@@ -133,6 +133,8 @@ pub enum Place {
     Http(String),
     /// A key of etcd, and all those below it.
     Etcd(String),
+    /// The table `activities` of the database of `[mysql]`.
+    Mysql,
 }
 
 /// How much is logged.
@@ -194,6 +196,8 @@ pub(super) const COPIES: &str = "./.seckill-config";
 pub(super) const PUSH_BYTES_MAX: usize = 16 << 20;
 /// What the timer of others waits, from viper to nginx' resolver.
 pub(super) const EVERY_MS: u64 = 5_000;
+/// How [`Place::Mysql`] is spelt.
+pub(super) const MYSQL_TABLE: &str = "mysql:activities";
 pub(super) const CLUSTER_FILE: &str = "./cluster.json";
 /// The seed's value.
 pub(super) const CLUSTER_KEY: &str = "/seckill/config";
@@ -267,6 +271,7 @@ impl fmt::Display for Place {
             Self::File(path) => path.display().fmt(f),
             Self::Http(url) => f.write_str(url),
             Self::Etcd(key) => write!(f, "etcd:{key}"),
+            Self::Mysql => f.write_str(MYSQL_TABLE),
         }
     }
 }

@@ -113,6 +113,15 @@ fn where_changes_come_from() {
     assert!(faults("[reload.blacklist]\nby = \"file\"\nfrom = \"etcd:/x\"\n").contains("watches files"));
     assert!(faults("[reload.blacklist]\nby = \"etcd\"\n").contains("watches keys of etcd"));
     assert!(faults("[reload.blacklist]\nfrom = \"https://h:1/x\"\n").contains("only http is spoken"));
+    assert!(
+        faults("[reload.blacklist]\nby = \"timer\"\nfrom = \"mysql:activities\"\n")
+            .contains("has activities only")
+    );
+    assert!(faults("[reload.activities]\nfrom = \"mysql:activities\"\n").contains("watches files"));
+    let mysql = "[reload.activities]\nby = \"timer\"\nfrom = \"mysql:activities\"\n";
+    assert_eq!(good(&both(mysql)).reload.activities.from, Place::Mysql);
+    let faults_without = parse(Path::new("f.toml"), &format!("{LEAST}{mysql}")).unwrap_err().to_string();
+    assert!(faults_without.contains("there is no [mysql]"), "{faults_without}");
     assert!(faults("[reload.blacklist]\nevery_ms = 1\n").contains("every_ms: 1 is out of range"));
 }
 

@@ -81,9 +81,7 @@ impl Watch {
         let key = match (datum, &config.reload.feed(datum).from) {
             (Datum::Nodes, _) => nodes::KEY.to_owned(),
             (Datum::Blacklist | Datum::Cluster | Datum::Activities, Place::Etcd(key)) => key.clone(),
-            (Datum::Blacklist | Datum::Cluster | Datum::Activities, Place::File(_) | Place::Http(_)) => {
-                return None;
-            }
+            (Datum::Blacklist | Datum::Cluster | Datum::Activities, _) => return None,
         };
         let watched = Watched::new(settings, scope(datum, &key));
         let patience = Some(if is_away { Duration::ZERO } else { FIRST_MAX });

@@ -15,6 +15,7 @@ use super::{
     etcd::Asked,
     file::{self, Stood},
     http::Address,
+    mysql::Table,
 };
 use crate::{
     config::{Config, Place},
@@ -41,6 +42,7 @@ enum At {
     File(std::path::PathBuf),
     Address(Address),
     Key(Box<Asked>),
+    Table(Box<Table>),
 }
 
 impl Timer {
@@ -50,6 +52,7 @@ impl Timer {
         let at = match &feed.from {
             Place::File(path) => At::File(path.clone()),
             Place::Http(url) => At::Address(Address::new(url, config.reload.push_bytes_max)),
+            Place::Mysql => At::Table(Box::new(Table::new(config.mysql.as_ref()?))),
             Place::Etcd(key) => At::Key(Box::new(Asked::new(config.etcd.as_ref()?, key, datum))),
         };
         let origin = Origin::new(Mechanism::Timer, feed.from.to_string());
@@ -87,6 +90,7 @@ impl Timer {
             }
             At::Address(address) => address.look(self.datum, origin, known).await,
             At::Key(asked) => asked.look(origin, known).await,
+            At::Table(table) => table.look(self.datum, origin, known).await,
         };
         self.next = next(begun, self.every);
         self.young = None;

@@ -4,6 +4,7 @@
 //! there: one task asks all the time, sets up the tables when it comes, and tells of it when it goes. Deliberately
 //! absent: a statement that is sent a second time by itself; every one that writes may be repeated by who sent it.
 
+mod activities;
 mod tables;
 
 use std::{
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::activities::ActivityTable;
 pub(super) use self::tables::Position;
 use crate::{
     config::{self, MysqlSettings},
@@ -89,23 +91,8 @@ impl Mysql {
     /// # Errors
     /// The password cannot be read.
     pub(super) fn new(settings: &MysqlSettings) -> Result<Self, Error> {
-        let (host, port) = config::halves(&settings.address);
-        let password = settings.password.read().map_err(Error::Password)?;
-        let opts = OptsBuilder::default()
-            .ip_or_hostname(host)
-            .tcp_port(port)
-            .user(Some(settings.username.as_str()))
-            .pass(Some(password.expose()))
-            .db_name(Some(settings.database.as_str()))
-            // Else it would look for a unix socket after it has connected.
-            .prefer_socket(false)
-            .tcp_nodelay(true)
-            .init(vec![
-                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-                "SET SESSION time_zone = '+00:00'",
-            ]);
         Ok(Self(Arc::new(Shared {
-            opts: opts.into(),
+            opts: opts(settings)?,
             limit: settings.timeout,
             idle: Mutex::default(),
             size: AtomicU32::new(CONNECTIONS),
@@ -262,6 +249,26 @@ impl Mysql {
     fn idle<T>(&self, work: impl FnOnce(&mut Vec<Conn>) -> T) -> T {
         work(&mut self.0.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// How to connect.
+fn opts(settings: &MysqlSettings) -> Result<Opts, Error> {
+    let (host, port) = config::halves(&settings.address);
+    let password = settings.password.read().map_err(Error::Password)?;
+    let opts = OptsBuilder::default()
+        .ip_or_hostname(host)
+        .tcp_port(port)
+        .user(Some(settings.username.as_str()))
+        .pass(Some(password.expose()))
+        .db_name(Some(settings.database.as_str()))
+        // Else it would look for a unix socket after it has connected.
+        .prefer_socket(false)
+        .tcp_nodelay(true)
+        .init(vec![
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "SET SESSION time_zone = '+00:00'",
+        ]);
+    Ok(opts.into())
 }
 
 fn semaphore(connections: u32) -> Semaphore {

@@ -179,6 +179,13 @@ impl Mysql {
         found.ok().flatten().unwrap_or(0)
     }
 
+    /// Puts an event into the table of those on sale.
+    pub(crate) fn put_event(&self, id: u64, document: &str) {
+        let mut conn = self.connect("seckill", PASSWORD, Some("seckill")).unwrap();
+        let replace = "REPLACE INTO activities (event, document) VALUES (?, ?)";
+        self.runtime.block_on(conn.exec_drop(replace, (id, document))).unwrap();
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

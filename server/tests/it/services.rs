@@ -278,6 +278,49 @@ fn a_service_that_does_not_let_us_in_is_told_at_the_start() {
     }
 }
 
+#[test]
+fn activities_that_live_in_mysql_are_published_from_there() {
+    let Some(mut services) = services() else { return };
+    let source = "[reload.activities]\nby = \"timer\"\nfrom = \"mysql:activities\"\nevery_ms = 50\n";
+    let settings = format!("{}{source}", services.settings_with(IMPATIENT, IMPATIENT));
+    let mut server = Server::start_with("handoff-live", &settings);
+    let put = |services: &Services, name: &str, stock: u32| {
+        let goods = format!(r#"[{{"id":1,"name":"g","price_cents":1,"stock":{stock},"limit_per_user":0}}]"#);
+        let document = format!(
+            r#"{{"id":3,"name":"{name}","starts_at":"2020-01-01T00:00:00Z","ends_at":"2100-01-01T00:00:00Z","goods":{goods}}}"#
+        );
+        services.mysql.put_event(3, &document);
+    };
+    let until_listed = |server: &Server, part: &str| {
+        let listed = || Client::connect(server.public).get("/event/list").body.contains(part).then_some(());
+        eventually(part, listed);
+    };
+    put(&services, "first", 7);
+    until_listed(&server, "first");
+    // Its stock is there as soon as it is listed, and no change of it refills what is sold.
+    let mut client = Client::connect(server.public);
+    assert_eq!(server.buy(&mut client, 5, "a", 3, 1).status, 201);
+    put(&services, "second", 9);
+    until_listed(&server, "second");
+    let left = || Client::connect(server.public).get("/event/info?id=3").json()["goods"][0]["left"].clone();
+    assert_eq!(left(), 6);
+    services.mysql.put_event(4, "{}");
+    eventually("a refusal", || {
+        let history = server.admin_request("GET /config/history").body;
+        history.contains("missing field").then_some(())
+    });
+    until_listed(&server, "second");
+    services.until_written(1);
+    services.mysql.kill();
+    until_listed(&server, "second");
+    server.start_again();
+    until_listed(&server, "second");
+    services.mysql.start_again();
+    let mut client = Client::connect(server.public);
+    assert_eq!(server.buy(&mut client, 5, "b", 3, 1).status, 201);
+    services.until_written(2);
+}
+
 /// What the harness has to find is there.
 #[cfg(debug_assertions)]
 #[test]
