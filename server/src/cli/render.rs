@@ -99,6 +99,7 @@ fn write_status(text: &mut String, body: &Value) -> fmt::Result {
         store["orders_refused"],
         store["orders_unavailable"]
     )?;
+    services(text, &store["standing"]["services"])?;
     writeln!(text, "  file      {}", cut(word(&config["file"]), COLUMNS - 12))?;
     for change in config["pending"].as_array().into_iter().flatten() {
         let (loaded, file) = (word(&change["loaded"]), word(&change["file"]));
@@ -117,6 +118,26 @@ fn write_status(text: &mut String, body: &Value) -> fmt::Result {
     let history = snapshot["history"].as_array().map_or(&[][..], Vec::as_slice);
     let latest = &history[history.len().saturating_sub(CHANGES_MAX)..];
     changes::write(text, latest, "changes", 4)
+}
+
+/// How Redis and MySQL stand, where there are any.
+fn services(text: &mut String, services: &Value) -> fmt::Result {
+    if services.is_null() {
+        return Ok(());
+    }
+    let (written, waiting) = (&services["orders_written"], &services["orders_waiting"]);
+    writeln!(text, "  store     {written} written by this process, {waiting} wait in redis")?;
+    for name in ["redis", "mysql"] {
+        let told = match services[name]["trouble"].as_str() {
+            _ if services[name]["up"] == true => format!("{name} is there"),
+            Some(trouble) => format!("{name} is away: {trouble}"),
+            None => format!("{name} is away"),
+        };
+        for line in wrap(&told, COLUMNS - 4) {
+            writeln!(text, "    {line}")?;
+        }
+    }
+    Ok(())
 }
 
 fn identity(process: &ProcessIdentity) -> String {
@@ -264,7 +285,10 @@ mod tests {
                  "place": "./cluster.json", "bytes": 3, "digest": "", "took_ms": 0.2,
                  "outcome": "refused", "generation": 5,
                  "reason": "failed to use the cluster from ./cluster.json: pools.mysql: 0 is not from 1 to 10000\npools.redis: 0 is not from 1 to 10000"}]},
-            "store": {"orders_placed": 9, "orders_replayed": 1, "orders_refused": 2, "orders_unavailable": 0},
+            "store": {"orders_placed": 9, "orders_replayed": 1, "orders_refused": 2, "orders_unavailable": 0,
+                "standing": {"kind": "redis", "services": {
+                    "redis": {"up": true, "trouble": null}, "mysql": {"up": false, "trouble": "failed to ask mysql"},
+                    "orders_waiting": 7, "orders_written": 2}}},
         });
         check(
             &status(&body),
@@ -273,6 +297,9 @@ mod tests {
                 "  strategy  handoff-live",
                 "  serving   generation 5: 3 events, 1 users blacklisted",
                 "  orders    9 placed, 1 repeated, 2 refused, 0 without an answer",
+                "  store     2 written by this process, 7 wait in redis",
+                "    redis is there",
+                "    mysql is away: failed to ask mysql",
                 "  file      ./seckill.toml",
                 "    api.bind is 127.0.0.1:8080, the file says 127.0.0.1:9090: needs an upgrade",
                 "    or a restart",
