@@ -16,6 +16,7 @@ pub mod control;
 pub mod counts;
 pub mod downtime;
 pub mod excuse;
+pub mod foreseen;
 pub mod intervals;
 pub mod invariants;
 pub mod latency;
@@ -42,6 +43,7 @@ use control::Control;
 use counts::{Connections, Requests};
 use downtime::{Bounds, Downtime, Outages};
 use excuse::{Doubtful, Excuse};
+use foreseen::Foreseen;
 use intervals::Interval;
 use invariants::{Invariant, Orders, Suspects};
 use latency::Latency;
@@ -65,6 +67,8 @@ pub struct Analysis {
     /// `None` when the instrument explains nothing of what was slow.
     pub excuse: Option<Excuse>,
     pub requests: Requests,
+    /// Failed attempts that no fault of the plan answers for.
+    pub unforeseen: u64,
     /// The attempts that were not served, by what became of them.
     pub classes: Vec<(Class, ClassFigures)>,
     pub connections: Connections,
@@ -126,6 +130,7 @@ pub struct Partial<'a> {
     reach: Reach,
     load: load::Partial,
     requests: Requests,
+    foreseen: Foreseen,
     taxonomy: Taxonomy<'a>,
     outages: Outages,
     retries: Retries,
@@ -146,6 +151,7 @@ impl<'a> Partial<'a> {
             reach: Reach::new(load),
             load: load::Partial::default(),
             requests: Requests::new(load),
+            foreseen: Foreseen::new(background),
             taxonomy: Taxonomy::new(background),
             outages: Outages::new(load),
             retries: Retries::default(),
@@ -161,6 +167,7 @@ impl<'a> Partial<'a> {
     pub fn add(&mut self, attempt: &Attempt) {
         let plan = &self.background.plan;
         self.requests.add(attempt, &plan.load);
+        self.foreseen.add(attempt, &plan.load);
         self.spreading.add(attempt);
         self.suspects.add(attempt);
         self.load.add(attempt, &plan.load);
@@ -189,6 +196,7 @@ impl<'a> Partial<'a> {
         self.reach.merge(&other.reach);
         self.load.merge(&other.load);
         self.requests.merge(other.requests);
+        self.foreseen.merge(&other.foreseen);
         self.taxonomy.merge(other.taxonomy);
         self.outages.merge(other.outages);
         self.retries.merge(other.retries);
@@ -222,6 +230,7 @@ impl<'a> Partial<'a> {
                 Interval { from_ns: span.from_ns, to_ns: span.to_ns },
             ),
             excuse: look.and_then(|look| look.finish(background, &downtime, excused_ns)),
+            unforeseen: self.foreseen.unforeseen(),
             classes: self.taxonomy.finish(),
             connections: counts::connections(&background.plan, &background.connections),
             availability: availability::measure(&background.events, &requests, &downtime, span, rescued),

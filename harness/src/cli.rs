@@ -129,11 +129,11 @@ struct CalibrateArgs {
 struct ScenarioArgs {
     #[command(flatten)]
     wanted: Wanted,
-    /// Services: auto, processes, embedded or external.
+    /// auto, containers, processes, embedded or external.
     #[arg(
         long,
         value_name = "KIND",
-        value_parser = ["auto", "processes", "embedded", "external"],
+        value_parser = ["auto", "containers", "processes", "embedded", "external"],
         default_value = "auto",
         hide_possible_values = true
     )]

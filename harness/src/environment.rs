@@ -7,7 +7,6 @@ mod ask;
 mod build;
 mod contents;
 mod control;
-mod etcd;
 mod external;
 mod gateway;
 mod group;
@@ -17,6 +16,7 @@ mod ports;
 mod processes;
 mod reference;
 mod release;
+mod services;
 mod settings;
 mod store;
 
@@ -31,7 +31,6 @@ pub use self::{
     ask::Reply,
     contents::{Content, Contents},
     control::{Answer, Control, Identity},
-    etcd::{Etcd, lacks_etcd},
     external::External,
     gateway::Gateway,
     group::{Group, GroupWatch},
@@ -39,6 +38,7 @@ pub use self::{
     pages::Pages,
     reference::{Reference, Stopped},
     release::{Release, Releases},
+    services::{Conduct, Error as ServicesError, Running, Services, lacks_etcd},
     settings::Place,
     store::Stored,
 };
@@ -138,19 +138,6 @@ pub enum Error {
     },
     #[error("find a free port on 127.0.0.1")]
     Port(#[source] io::Error),
-    #[error(
-        "start etcd: there is no program of that name in PATH; `apt-get install etcd-server` brings one, \
-         and `--services external` with services.etcd = \"127.0.0.1:2379\" uses one that runs already"
-    )]
-    NoEtcd,
-    #[error("see etcd ready: {how}; its log is {log}, which ends with:\n{tail}")]
-    EtcdNotReady { how: String, log: PathBuf, tail: String },
-    #[error(
-        "use etcd at {address}: it does not say that it is healthy (GET /health); start it, or name another"
-    )]
-    NoHealthyEtcd { address: String },
-    #[error("break etcd at {address}: it is not ours; use `--services processes`")]
-    NotOurEtcd { address: String },
     #[error("ask etcd at {address}")]
     Etcd {
         address: String,
@@ -177,6 +164,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Services(#[from] ServicesError),
     #[error("read orders and stock from {path}")]
     Store {
         path: PathBuf,

@@ -307,6 +307,27 @@ pub struct StoredStock {
     pub left: i64,
 }
 
+/// The way of orders from Redis to MySQL, when it had come to rest or the time for that was over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredQueue {
+    /// Orders in Redis that MySQL is not known to have.
+    pub waiting: u64,
+    /// From the end of the load.
+    pub waited_ms: u64,
+    /// Stock at the start as MySQL has it, in order of event and goods.
+    pub initial: Vec<StoredInitial>,
+}
+
+/// Stock of a good at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredInitial {
+    pub event: u32,
+    pub goods: u32,
+    pub initial: u64,
+}
+
 /// What the generator says of itself at the end.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

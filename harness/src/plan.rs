@@ -9,6 +9,7 @@ mod control;
 #[cfg(test)]
 mod example;
 mod gate;
+mod service;
 mod stages;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
@@ -17,14 +18,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use arrivals::{RequestPicker, arrivals, planned, planned_of};
-pub use change::{
-    Bad, By, Datum, EtcdFault, EtcdPlan, FaultAction, FeedPlan, Feeds, How, Kept, ReloadAction, Storm, listed,
-};
+pub use change::{Bad, By, Datum, FeedPlan, Feeds, How, Kept, ReloadAction, Storm, listed};
 pub use gate::Gate;
+pub use service::{Access, Fault, FaultAction, Origin, Password, Service, ServicesPlan, Victim};
 pub use stages::lowest_share;
 
 /// Version of `plan.json`; a reader refuses any other.
-pub const PLAN_SCHEMA_VERSION: u32 = 3;
+pub const PLAN_SCHEMA_VERSION: u32 = 4;
 
 /// Everything a run will do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub struct ReferencePlan {
     /// So many of the load's users are on it too, others after every change of it.
     pub listed: u32,
     pub reload: Feeds,
-    pub etcd: EtcdPlan,
+    pub services: ServicesPlan,
 }
 
 /// A server that somebody else started.
@@ -346,7 +346,7 @@ pub enum Action {
     Signal { signal: String, pid_file: Option<PathBuf> },
     /// Change what the reference server is configured with.
     Reload(ReloadAction),
-    /// Break a service, and mend it.
+    /// Break a service, the way to it or the server, and mend it.
     Fault(FaultAction),
 }
 

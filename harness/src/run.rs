@@ -168,6 +168,11 @@ async fn conduct(plan: &Plan, options: &RunOptions, interrupts: &mut Interrupts)
         started = Environment::start(plan, folder.path(), now) => started.map_err(Error::Environment)?,
         () = interrupts.next() => return Ok(Ended::Killed),
     };
+    if let Environment::Reference(reference) = &environment
+        && !reference.services().told().is_empty()
+    {
+        say(&format!("services: {}", reference.services().told()));
+    }
     let clock = RunClock::starting_in(LEAD);
     let facts = RunFacts { id: &id, started_at: clock.anchor(), command: &options.command };
     let record = environment::record(plan, &environment, &facts);
@@ -242,7 +247,7 @@ async fn drive(
                 }
                 _ = show.tick() => progress.show(clock.now_ns(), &load.progress(), events.borrow().len()),
                 _ = look.tick() => {
-                    if watch.is_some_and(|watch| !watch.alive()) {
+                    if watch.as_ref().is_some_and(|watch| !watch.alive()) {
                         progress.say(ALL_DEAD);
                         watch = None;
                     }
@@ -295,7 +300,9 @@ async fn stop(
     }
     match stopped.stored {
         Ok(stored) => {
-            folder.write_store(&stored.orders, &stored.stock).map_err(Error::Observe)?;
+            folder
+                .write_store(&stored.orders, &stored.stock, stored.queue.as_ref())
+                .map_err(Error::Observe)?;
             record.store_read = true;
         }
         // Without the store no order can be called lost or kept.

@@ -13,9 +13,11 @@ mod client;
 mod connection;
 mod duration;
 mod event;
+mod fault;
 mod gate;
 mod load;
 mod request;
+mod services;
 mod stage;
 mod target;
 
@@ -116,10 +118,13 @@ fn read_root(root: Section<'_>, expected_name: Option<&str>) -> Option<Scenario>
     let description = root.string("description").map(|entry| entry.value);
     let target = root.required_section("target", "write [target] with kind = \"reference\"");
     let mut target = target.and_then(|section| target::read(section));
-    target::read_services(&root, &mut target);
+    services::read(&root, &mut target);
     let load = root.required_section("load", "write [load] with a rate, a duration and its streams");
     let load = load.and_then(|section| load::read(section, target.as_ref()));
     let events = event::read(&root, target.as_ref(), load.as_ref());
+    if let (Some(TargetPlan::Reference(reference)), Some(events)) = (&mut target, &events) {
+        reference.services.linked = services::linked(events);
+    }
     let gates = gate::read(&root, load.as_ref(), events.as_deref());
     root.finish();
     Some(Scenario {

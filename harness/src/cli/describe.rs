@@ -3,9 +3,9 @@
 use crate::{
     observe::word,
     plan::{
-        Action, Arrival, By, Client, ConnectionMode, EtcdFault, EtcdPlan, EventPlan, FaultAction, FeedPlan,
-        Gate, HttpAction, Kept, LoadPlan, Plan, ReferencePlan, ReloadAction, Side, Stage, Storm, StreamPlan,
-        TargetPlan, TlsPlan, planned_of,
+        Action, Arrival, By, Client, ConnectionMode, EventPlan, Fault, FaultAction, FeedPlan, Gate,
+        HttpAction, Kept, LoadPlan, Origin, Plan, ReferencePlan, ReloadAction, ServicesPlan, Side, Stage,
+        Storm, StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };
@@ -65,7 +65,7 @@ fn describe_reference(reference: &ReferencePlan) -> String {
         blacklist,
         listed,
         reload,
-        etcd,
+        services,
     } = reference;
     let mut text = format!(
         "reference, strategy {strategy}; {users} users, {sale_events} sale events, {stock} of each good in \
@@ -96,10 +96,28 @@ fn describe_reference(reference: &ReferencePlan) -> String {
             text += &format!(" every {every_ms} ms");
         }
     }
-    match etcd {
-        EtcdPlan::None => {}
-        EtcdPlan::Process => text += "; etcd as a process",
-        EtcdPlan::External { address } => text += &format!("; etcd at {address}"),
+    text + &describe_services(services)
+}
+
+fn describe_services(services: &ServicesPlan) -> String {
+    let ServicesPlan { from, needed, linked, images } = services;
+    let mut text = String::new();
+    for service in needed {
+        let word = service.word();
+        text += &match from {
+            Origin::Auto => format!("; {word} as it can be had"),
+            Origin::Containers => format!("; {word} as a container"),
+            Origin::Processes => format!("; {word} as a process"),
+            Origin::External { access } => {
+                format!("; {word} at {}", access.get(service).map_or("", |access| &access.address))
+            }
+        };
+        if let Some(image) = images.get(service) {
+            text += &format!(" of {image}");
+        }
+        if linked.contains(service) {
+            text += " behind a link";
+        }
     }
     text
 }
@@ -272,11 +290,28 @@ fn describe_action(action: &Action) -> String {
             format!("signal {signal} to {to}")
         }
         Action::Reload(action) => describe_reload(action),
-        Action::Fault(FaultAction { fault, for_ms }) => match fault {
-            EtcdFault::Kill => format!("kill etcd for {}", show_ns(for_ms * 1_000_000)),
-            EtcdFault::Freeze => format!("stop etcd for {}", show_ns(for_ms * 1_000_000)),
-            EtcdFault::Compact => "compact etcd".to_owned(),
-        },
+        Action::Fault(action) => describe_fault(action),
+    }
+}
+
+fn describe_fault(FaultAction { of, fault, for_ms }: &FaultAction) -> String {
+    let (of, lasts) = (of.word(), show_ns(for_ms * 1_000_000));
+    match fault {
+        Fault::Kill => format!("kill {of} for {lasts}"),
+        Fault::Pause => format!("stop {of} for {lasts}"),
+        Fault::Partition => format!("cut the link to {of} for {lasts}"),
+        Fault::Reset => format!("reset the link to {of} for {lasts}"),
+        Fault::Slow { latency_ms, bandwidth } => {
+            let mut text = format!("slow the link to {of} down for {lasts}");
+            if *latency_ms > 0 {
+                text += &format!(", {latency_ms} ms each way");
+            }
+            if let Some(bandwidth) = bandwidth {
+                text += &format!(", {bandwidth} bytes per second");
+            }
+            text
+        }
+        Fault::Compact => format!("compact {of}"),
     }
 }
 

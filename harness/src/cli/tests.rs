@@ -119,7 +119,7 @@ fn plan_shows_what_would_happen() {
     load         1m 30s, without warm-up; failed after 5s, slow after 250ms; at most
                  4096 in flight; 50/s to the control target
     seed         7
-    fingerprint  db6d230861834bda7319072b452f338820bcca32edd80e6efdd74df9790f3452
+    fingerprint  fd8f8bfdbe0e4ad7a9f64cdead28efaf09889b049d41527b314f38fcb56873c2
 
     stream  connection  rate/s  arrival  planned  requests
     busy    16 reused      100  uniform     9000  list 6, info 2, buy 2, order 1
@@ -173,9 +173,9 @@ fn what_is_wrong_is_said_with_exit_code_2() {
     --strategy hope: target.strategy: unknown word "hope"
       hint: one of "handoff-live", "handoff", "reuseport", "stop-start"
     "#);
-    insta::assert_snapshot!(complaint("scenario must-fail/slow --services containers"), @"
-    error: invalid value 'containers' for '--services <KIND>'
-      [possible values: auto, processes, embedded, external]
+    insta::assert_snapshot!(complaint("scenario must-fail/slow --services nonsense"), @"
+    error: invalid value 'nonsense' for '--services <KIND>'
+      [possible values: auto, containers, processes, embedded, external]
 
     For more information, try '--help'.
     ");

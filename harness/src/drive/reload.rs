@@ -92,7 +92,7 @@ impl Desk {
             contents: Arc::clone(reference.contents()),
             places: reference.places().clone(),
             pages: reference.pages().cloned(),
-            gateway: reference.etcd().map(|etcd| etcd.gateway().clone()),
+            gateway: reference.services().gateway().cloned(),
             history: History::new(control.clone(), client.clone()),
             control,
             client,

@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -12,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{exec, fault, http, reload::Desk, signal, upgrade};
 use crate::{
     clock::RunClock,
-    environment::Environment,
+    environment::{Environment, Running, Services},
     observe::{EventOutcome, EventRecord},
-    plan::{Action, EventPlan},
+    plan::{Action, EventPlan, FaultAction, Service, Victim},
 };
 
 /// What an action came to.
@@ -38,7 +39,7 @@ impl Ending {
 /// as an event is over, so that others can show how far it went; in the end they are in the plan's order.
 ///
 /// What the target is asked to do is one row of events, changes of its configuration are another, and faults of its
-/// services a third: a change can meet an upgrade, and a fault both.
+/// services a third, for each service: a change can meet an upgrade, and a fault both.
 pub async fn run(
     events: &[EventPlan],
     load_ends_ns: u64,
@@ -52,22 +53,41 @@ pub async fn run(
     let stays = events.iter().all(|event| Row::of(&event.action) != Row::Asked);
     let process = environment.serving_pid().filter(|_| stays);
     let mut desk = Desk::of(environment, clock, process);
-    let mut etcd = match environment {
-        Environment::Reference(reference) => reference.lend_etcd(),
-        Environment::External(_) => None,
+    let mut services = match environment {
+        Environment::Reference(reference) => reference.lend_services(),
+        Environment::External(_) => Services::default(),
     };
     let asked = turns.take(Row::Asked, async |action| act(action, &mut *environment, &clock).await);
     let changed = turns.take(Row::Changed, async |action| match (action, &mut desk) {
         (Action::Reload(action), Some(desk)) => desk.run(action).await,
         _ => Ending::impossible(&clock, "only the reference server's configuration is known"),
     });
-    let broken = turns.take(Row::Broken, async |action| match action {
-        Action::Fault(action) => fault::run(action, etcd.as_mut(), &clock).await,
-        _ => Ending::impossible(&clock, "it is no fault"),
-    });
-    tokio::join!(asked, changed, broken);
+    // Each service is broken in a row of its own, so that two can be away at once.
+    let [mut etcd, mut mysql, mut redis] = [None, None, None];
+    for (service, running) in services.each_mut() {
+        match service {
+            Service::Etcd => etcd = Some(running),
+            Service::Mysql => mysql = Some(running),
+            Service::Redis => redis = Some(running),
+        }
+    }
+    let broken = |service, running| turns.broken(service, running);
+    tokio::join!(
+        asked,
+        changed,
+        broken(Service::Etcd, etcd),
+        broken(Service::Mysql, mysql),
+        broken(Service::Redis, redis)
+    );
+    if stop.is_cancelled() {
+        // A fault that was interrupted has no end of its own.
+        services.mend().await;
+    }
     if let Environment::Reference(reference) = environment {
-        reference.take_back(etcd);
+        if stop.is_cancelled() {
+            reference.signal(Signal::CONT);
+        }
+        reference.take_back(services);
     }
     let place = |record: &EventRecord| events.iter().position(|event| event.id == record.id);
     records.borrow_mut().sort_by_cached_key(place);
@@ -78,17 +98,19 @@ pub async fn run(
 enum Row {
     Asked,
     Changed,
-    Broken,
+    Broken(Service),
 }
 
 impl Row {
     fn of(action: &Action) -> Self {
         match action {
-            Action::Upgrade { .. } | Action::Exec { .. } | Action::Http(_) | Action::Signal { .. } => {
-                Self::Asked
-            }
+            Action::Upgrade { .. }
+            | Action::Exec { .. }
+            | Action::Http(_)
+            | Action::Signal { .. }
+            | Action::Fault(FaultAction { of: Victim::Server, .. }) => Self::Asked,
             Action::Reload(_) => Self::Changed,
-            Action::Fault(_) => Self::Broken,
+            Action::Fault(FaultAction { of: Victim::Service(service), .. }) => Self::Broken(*service),
         }
     }
 }
@@ -103,6 +125,18 @@ struct Turns<'a> {
 }
 
 impl Turns<'_> {
+    /// Has the faults of one service happen.
+    async fn broken(&self, service: Service, mut running: Option<&mut Running>) {
+        self.take(Row::Broken(service), async |action| match (action, running.as_deref_mut()) {
+            (Action::Fault(action), Some(running)) => fault::of_service(action, running, self.clock).await,
+            _ => Ending::impossible(
+                self.clock,
+                &format!("there is no {} that could be broken", service.word()),
+            ),
+        })
+        .await;
+    }
+
     /// Has the events of one row happen.
     async fn take(&self, row: Row, mut act: impl AsyncFnMut(&Action) -> Ending) {
         let Self { clock, stop, .. } = *self;
@@ -155,6 +189,9 @@ async fn act(action: &Action, environment: &mut Environment, clock: &RunClock) -
         (Action::Http(action), environment) => http::run(action, environment, clock).await,
         (Action::Signal { signal, pid_file }, environment) => {
             signal::run(signal, pid_file.as_deref(), environment, clock)
+        }
+        (Action::Fault(action), Environment::Reference(reference)) => {
+            fault::of_server(action, reference, clock).await
         }
         (Action::Reload(_) | Action::Fault(_), _) => Ending::impossible(clock, "it has a row of its own"),
     }

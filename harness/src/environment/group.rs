@@ -13,6 +13,10 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +42,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Group {
     leader: Pid,
+    /// The leader's pid, for those who watch.
+    watched: Arc<AtomicI32>,
     work_dir: PathBuf,
     leader_status: Option<WaitStatus>,
     /// Every process that was ever seen to belong here and is not reaped; zombies are told by their pid only.
@@ -45,9 +51,10 @@ pub struct Group {
 }
 
 /// Tells whether a group has a living process, without keeping the group borrowed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GroupWatch {
-    leader: Pid,
+    /// Pid of the first process, of the last group that took another's place.
+    leader: Arc<AtomicI32>,
 }
 
 impl Group {
@@ -77,14 +84,26 @@ impl Group {
             .map_err(failed)?;
         let leader =
             i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's pid must be valid");
-        let work_dir = work_dir.to_owned();
-        Ok(Self { leader, work_dir, leader_status: None, seen: BTreeSet::from([leader.as_raw_pid()]) })
+        Ok(Self {
+            leader,
+            watched: Arc::new(AtomicI32::new(leader.as_raw_pid())),
+            work_dir: work_dir.to_owned(),
+            leader_status: None,
+            seen: BTreeSet::from([leader.as_raw_pid()]),
+        })
     }
 
     /// A handle for the question whether anything lives.
     #[must_use]
     pub fn watch(&self) -> GroupWatch {
-        GroupWatch { leader: self.leader }
+        GroupWatch { leader: Arc::clone(&self.watched) }
+    }
+
+    /// Puts another group in the place of this one, of which nobody is left; whoever watched this one watches that.
+    pub(super) fn succeed(&mut self, mut next: Self) {
+        self.watched.store(next.leader.as_raw_pid(), Relaxed);
+        next.watched = Arc::clone(&self.watched);
+        *self = next;
     }
 
     /// How the first process ended, once it has.
@@ -185,7 +204,8 @@ impl GroupWatch {
     /// Whether a process of the group lives.
     #[must_use]
     pub fn alive(&self) -> bool {
-        let lives = |process: Process| process.group == self.leader.as_raw_pid() && !process.is_zombie;
+        let leader = self.leader.load(Relaxed);
+        let lives = |process: Process| process.group == leader && !process.is_zombie;
         descendants().into_iter().any(lives)
     }
 }

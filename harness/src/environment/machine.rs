@@ -41,10 +41,9 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
     let (target, old, new, services) = match environment {
         Environment::Reference(reference) => {
             let (old, new) = reference.binaries();
-            let mut services = BTreeMap::from([("store".to_owned(), "embedded".to_owned())]);
-            if let Some(etcd) = reference.etcd() {
-                services.insert("etcd".to_owned(), etcd.kind().to_owned());
-            }
+            let mut services = reference.services().kinds();
+            let store = if plan_has_store(plan) { "redis-mysql" } else { "embedded" };
+            services.insert("store".to_owned(), store.to_owned());
             ("reference", Some(shown(old)), Some(shown(new)), services)
         }
         Environment::External(_) => ("external", None, None, BTreeMap::new()),
@@ -63,6 +62,10 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
         new,
         store_read: false,
     }
+}
+
+fn plan_has_store(plan: &Plan) -> bool {
+    matches!(&plan.target, TargetPlan::Reference(reference) if reference.services.has_store())
 }
 
 /// A setting that this kernel does not have is left out.

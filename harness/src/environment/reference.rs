@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, OpenOptions},
-    io,
+    io, mem,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -22,11 +22,11 @@ use tokio::{
 use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
     contents::Contents,
-    etcd::Etcd,
     group::ended_how,
     pages::Pages,
     ports,
     release::{BINARY, CURRENT},
+    services::Services,
     settings::{self, Place, Sides},
     store,
 };
@@ -66,7 +66,30 @@ pub struct Reference {
     places: BTreeMap<Datum, Place>,
     pages: Option<Pages>,
     /// Lent to the timeline while it runs.
-    etcd: Option<Etcd>,
+    services: Services,
+    start: Start,
+}
+
+/// How the server is started, the first time and after it was killed.
+#[derive(Debug)]
+struct Start {
+    program: PathBuf,
+    faults: [(&'static str, String); 1],
+    log: PathBuf,
+}
+
+impl Start {
+    fn group(&self, work_dir: &Path) -> Result<Group, Error> {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = log.map_err(Error::file("open the server's log", &self.log))?;
+        Group::start(
+            &self.program,
+            &["serve", "-c", settings::SETTINGS].map(OsStr::new),
+            &self.faults,
+            work_dir,
+            &log,
+        )
+    }
 }
 
 /// What was left of the server when it was stopped.
@@ -95,22 +118,18 @@ impl Reference {
         let serving = releases.lay_out(None)?;
         releases.switch(serving.number)?;
         let [api, admin] = ports::pick_two()?;
-        let etcd = Etcd::start(&plan.etcd, folder).await?;
+        let services = Services::start(&plan.services, folder).await?;
         let is_page = plan.reload.values().any(|feed| feed.from == Kept::Http);
         let pages = is_page.then(Pages::serve).transpose().map_err(Error::Pages)?;
         let contents = Arc::new(Contents::new(plan, seed, now));
         let sides = Sides { api, admin };
-        let places =
-            settings::write(&work_dir, plan, sides, &contents, pages.as_ref(), etcd.as_ref()).await?;
+        let places = settings::write(&work_dir, plan, sides, &contents, pages.as_ref(), &services).await?;
 
-        let log_path = folder.join(LOG);
-        let log = OpenOptions::new().create(true).append(true).open(&log_path);
-        let log = log.map_err(Error::file("open the server's log", &log_path))?;
         let program = work_dir.join("releases").join(CURRENT).join(BINARY);
-        let arguments = ["serve", "-c", settings::SETTINGS].map(OsStr::new);
         // Also when there are none: a variable of whoever runs the harness must not break the target.
         let faults = [(FAULTS, plan.faults.join(","))];
-        let group = Group::start(&program, &arguments, &faults, &work_dir, &log)?;
+        let start = Start { program: program.clone(), faults, log: folder.join(LOG) };
+        let group = start.group(&work_dir)?;
         let control = Control { api, admin, token: String::new() };
         // Each setting bounds a step of the upgrade.
         let upgrade_time = Duration::from_millis(plan.upgrade.values().sum());
@@ -127,9 +146,10 @@ impl Reference {
             contents,
             places,
             pages,
-            etcd,
+            services,
+            start,
         };
-        reference.become_ready(&log_path, READY_LIMIT).await?;
+        reference.become_ready(READY_LIMIT).await?;
         let token = reference.work_dir.join(settings::ADMIN_TOKEN);
         let token = fs::read_to_string(&token).map_err(Error::file("read the admin token from", &token))?;
         token.trim().clone_into(&mut reference.control.token);
@@ -186,20 +206,20 @@ impl Reference {
         self.pages.as_ref()
     }
 
-    /// The etcd that the server uses, if it uses one and nobody has borrowed it.
+    /// The services that the server uses; none while somebody has borrowed them.
     #[must_use]
-    pub fn etcd(&self) -> Option<&Etcd> {
-        self.etcd.as_ref()
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
-    /// Lends the etcd out, to whoever breaks it.
-    pub fn lend_etcd(&mut self) -> Option<Etcd> {
-        self.etcd.take()
+    /// Lends the services out, to whoever breaks them.
+    pub fn lend_services(&mut self) -> Services {
+        mem::take(&mut self.services)
     }
 
-    /// Takes the etcd back.
-    pub fn take_back(&mut self, etcd: Option<Etcd>) {
-        self.etcd = etcd;
+    /// Takes the services back.
+    pub fn take_back(&mut self, services: Services) {
+        self.services = services;
     }
 
     /// How long the settings that the plan gives let an upgrade take.
@@ -249,18 +269,51 @@ impl Reference {
         self.releases.switch(self.serving.number)
     }
 
-    /// Stops every process, in order where it is heeded, and reads the store.
+    /// Kills every process of the server at once.
+    pub fn kill(&mut self) {
+        self.group.kill();
+    }
+
+    /// Starts the server once more, in the release that `current` points at; returns when it is ready.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        self.group.kill();
+        let group = self.start.group(&self.work_dir)?;
+        self.group.succeed(group);
+        self.become_ready(READY_LIMIT).await
+    }
+
+    /// Sends a signal to every process of the server.
+    pub fn signal(&mut self, signal: Signal) {
+        self.group.signal_all(signal);
+    }
+
+    /// Returns when the server is ready, at the latest after what it may take to start.
+    ///
+    /// # Errors
+    /// When it has ended, or is not ready in time.
+    pub async fn see_ready(&mut self) -> Result<(), Error> {
+        self.become_ready(READY_LIMIT).await
+    }
+
+    /// Stops every process, in order where it is heeded, and reads the store. Orders that are on their way into it
+    /// are waited for while the server, which takes them there, still serves.
     pub async fn stop(mut self) -> Stopped {
+        let settled = self.services.settle().await;
         let drained = self.control.drain().await.is_ok() && self.group.ended_within(STOP_LIMIT).await;
         if !drained {
             self.group.signal_all(Signal::TERM);
             self.group.ended_within(STOP_LIMIT).await;
         }
         let killed = self.group.kill();
-        if let Some(etcd) = self.etcd.take() {
-            etcd.stop();
-        }
-        let stored = store::read(&self.work_dir.join(settings::STORE));
+        let stored = match settled {
+            Ok(None) => store::read(&self.work_dir.join(settings::STORE)),
+            Ok(Some(waited)) => self.services.read(waited).await.map_err(Error::from),
+            Err(error) => Err(error.into()),
+        };
+        self.services.stop().await;
         if stored.is_ok() {
             // The store is read and the binaries can be built again; what failed stays to be looked at.
             let _left_behind: io::Result<()> = fs::remove_dir_all(&self.work_dir);
@@ -282,7 +335,7 @@ impl Reference {
         }
     }
 
-    async fn become_ready(&mut self, log: &Path, limit: Duration) -> Result<(), Error> {
+    async fn become_ready(&mut self, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
         loop {
             if self.control.ready().await {
@@ -296,7 +349,8 @@ impl Reference {
                 None => None,
             };
             if let Some(how) = how {
-                return Err(Error::NotReady { how, log: log.to_owned(), tail: tail(log) });
+                let log = self.start.log.clone();
+                return Err(Error::NotReady { how, tail: tail(&log), log });
             }
             sleep(READY_INTERVAL).await;
         }

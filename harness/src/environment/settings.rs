@@ -17,10 +17,10 @@ use std::{
 use super::{
     Error,
     contents::{Content, Contents, ID_LINE_BYTES},
-    etcd::Etcd,
     pages::Pages,
+    services::Services,
 };
-use crate::plan::{By, Datum, Kept, ReferencePlan};
+use crate::plan::{Access, By, Datum, Kept, ReferencePlan, Service};
 
 /// Name of the settings file in the working directory.
 pub(super) const SETTINGS: &str = "seckill.toml";
@@ -79,7 +79,7 @@ pub(super) async fn write(
     sides: Sides,
     contents: &Contents,
     pages: Option<&Pages>,
-    etcd: Option<&Etcd>,
+    services: &Services,
 ) -> Result<Places, Error> {
     let places = places(work_dir, plan);
     for (datum, place) in &places {
@@ -92,13 +92,13 @@ pub(super) async fn write(
             Place::File(path) => write_file(path, &content)?,
             Place::Page(path) => pages.expect("there must be pages for a page").put(path, content),
             Place::Key(key) => {
-                let gateway = etcd.expect("there must be an etcd for a key").gateway();
+                let gateway = services.gateway().expect("there must be an etcd for a key");
                 gateway.put(key, &content.to_vec(), PUT_LIMIT).await?;
             }
         }
     }
     let path = work_dir.join(SETTINGS);
-    let text = settings(work_dir, plan, sides, &places, pages, etcd);
+    let text = settings(work_dir, plan, sides, &places, pages, &of_services(services));
     fs::write(&path, text).map_err(Error::file("write", &path))?;
     Ok(places)
 }
@@ -121,7 +121,7 @@ fn settings(
     sides: Sides,
     places: &Places,
     pages: Option<&Pages>,
-    etcd: Option<&Etcd>,
+    services: &str,
 ) -> String {
     let Sides { api, admin } = sides;
     let mut upgrade = String::new();
@@ -130,10 +130,6 @@ fn settings(
     }
     let (blacklist, activities) = (file(Datum::Blacklist), file(Datum::Activities));
     let reload = reload(work_dir, plan, places, pages);
-    let etcd = etcd.map_or_else(String::new, |etcd| {
-        let address = etcd.gateway().address();
-        format!("\n[etcd]\naddress = \"{address}\"\nkeep_alive_ms = {KEEP_ALIVE_MS}\n")
-    });
     format!(
         r#"# Written by the harness for one run.
 [global]
@@ -156,7 +152,7 @@ path = "./{STORE}"
 
 [sale]
 activities = "./{activities}"
-{etcd}{reload}
+{services}{reload}
 [upgrade]
 strategy = "{strategy}"
 socket = "./.seckill.sock"
@@ -166,6 +162,33 @@ orders_per_user_per_second = 0
 "#,
         strategy = plan.strategy,
     )
+}
+
+/// A table for each service that the server uses.
+fn of_services(services: &Services) -> String {
+    let mut text = String::new();
+    for service in Service::ALL {
+        if let Some(running) = services.get(service) {
+            text += &of_service(service, &running.address(), running.access());
+        }
+    }
+    text
+}
+
+fn of_service(service: Service, address: &str, access: &Access) -> String {
+    let Access { username, password, database, .. } = access;
+    let [username, password, database] = [username, &password.0, database].map(|text| quoted(text));
+    let rest = match service {
+        Service::Etcd => format!("keep_alive_ms = {KEEP_ALIVE_MS}\n"),
+        Service::Mysql => format!("username = {username}\npassword = {password}\ndatabase = {database}\n"),
+        Service::Redis => format!("auth = {password}\n"),
+    };
+    format!("\n[{}]\naddress = {}\n{rest}", service.word(), quoted(address))
+}
+
+/// As TOML writes a string: JSON's way is one of its ways.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a string must be expressible in JSON")
 }
 
 /// `[reload]` for what the plan says how it comes.
@@ -212,7 +235,7 @@ const PUSH_BYTES_SPARE: u64 = 16 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{FeedPlan, Feeds};
+    use crate::plan::{FeedPlan, Feeds, Password};
 
     fn plan() -> ReferencePlan {
         ReferencePlan {
@@ -224,7 +247,7 @@ mod tests {
     fn text(plan: &ReferencePlan) -> String {
         let [api, admin] = ["127.0.0.1:20001", "127.0.0.1:20002"].map(|side| side.parse().unwrap());
         let work_dir = Path::new("/run/work");
-        settings(work_dir, plan, Sides { api, admin }, &places(work_dir, plan), None, None)
+        settings(work_dir, plan, Sides { api, admin }, &places(work_dir, plan), None, "")
     }
 
     #[test]
@@ -256,6 +279,33 @@ mod tests {
         [reload.activities]
         by = "push"
         from = "./feeds/activities/activities.json"
+        "#);
+    }
+
+    #[test]
+    fn services_are_named_with_their_accounts() {
+        let access = Access {
+            address: "127.0.0.1:1".to_owned(),
+            username: "seckill".to_owned(),
+            password: Password("a\"b".to_owned()),
+            database: "sale".to_owned(),
+        };
+        let texts = Service::ALL.map(|service| of_service(service, "127.0.0.1:2", &access));
+        insta::assert_snapshot!(texts.concat(), @r#"
+
+        [etcd]
+        address = "127.0.0.1:2"
+        keep_alive_ms = 300
+
+        [mysql]
+        address = "127.0.0.1:2"
+        username = "seckill"
+        password = "a\"b"
+        database = "sale"
+
+        [redis]
+        address = "127.0.0.1:2"
+        auth = "a\"b"
         "#);
     }
 

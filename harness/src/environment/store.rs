@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::Error;
-use crate::observe::{StoredOrder, StoredStock};
+use crate::observe::{StoredOrder, StoredQueue, StoredStock};
 
 /// Everything that the order invariants need of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Stored {
     pub orders: Vec<StoredOrder>,
     /// In order of event and goods.
     pub stock: Vec<StoredStock>,
+    /// Of a server that buys through Redis and MySQL.
+    pub queue: Option<StoredQueue>,
 }
 
 /// Reads the SQLite file without changing it. The server must be stopped, or the figures move.
@@ -46,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<Stored, Error> {
         },
     )
     .map_err(failed)?;
-    Ok(Stored { orders, stock })
+    Ok(Stored { orders, stock, queue: None })
 }
 
 fn rows<T>(
@@ -87,6 +89,7 @@ mod tests {
                 StoredStock { event: 1, goods: 1, initial: 10, left: 8 },
                 StoredStock { event: 2, goods: 2, initial: 10, left: 10 },
             ],
+            queue: None,
         }
     }
 

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, Buy, Connection, EnvironmentRecord, Error, EventRecord, Instrument, MachineSample, StoredOrder,
-    StoredStock,
+    StoredQueue, StoredStock,
     json::{self, JsonLines},
     record,
 };
-use crate::plan::{PLAN_SCHEMA_VERSION, Plan};
+use crate::plan::{PLAN_SCHEMA_VERSION, Plan, TargetPlan};
 
 /// The folder of one run, for example `reports/runs/20260801-1200-upgrade`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Background {
     pub orders: Vec<StoredOrder>,
     /// Empty when the store was not read.
     pub stock: Vec<StoredStock>,
+    /// Of a server that buys through Redis and MySQL, when they were read.
+    pub queue: Option<StoredQueue>,
 }
 
 impl Deref for Observations {
@@ -84,6 +86,7 @@ impl Background {
             events: Vec::new(),
             orders: Vec::new(),
             stock: Vec::new(),
+            queue: None,
         }
     }
 }
@@ -163,6 +166,11 @@ impl RunDir {
         self.0.join("stored_stock.jsonl")
     }
 
+    #[must_use]
+    pub fn stored_queue(&self) -> PathBuf {
+        self.0.join("stored_queue.json")
+    }
+
     /// # Errors
     /// When the file cannot be written.
     pub fn write_plan(&self, plan: &Plan) -> Result<(), Error> {
@@ -191,9 +199,15 @@ impl RunDir {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn write_store(&self, orders: &[StoredOrder], stock: &[StoredStock]) -> Result<(), Error> {
+    pub fn write_store(
+        &self,
+        orders: &[StoredOrder],
+        stock: &[StoredStock],
+        queue: Option<&StoredQueue>,
+    ) -> Result<(), Error> {
         write_lines(&self.stored_orders(), orders)?;
-        write_lines(&self.stored_stock(), stock)
+        write_lines(&self.stored_stock(), stock)?;
+        queue.map_or(Ok(()), |queue| json::write(&self.stored_queue(), queue))
     }
 
     /// Reads everything back.
@@ -232,6 +246,8 @@ impl RunDir {
         } else {
             (Vec::new(), Vec::new())
         };
+        let has_queue = environment.store_read && has_queue(&plan.target);
+        let queue = has_queue.then(|| json::read(&self.stored_queue())).transpose()?;
         Ok(Background {
             instrument: json::read(&self.instrument())?,
             control: all(record::Reader::open(&self.control())?)?,
@@ -243,8 +259,14 @@ impl RunDir {
             environment,
             orders,
             stock,
+            queue,
         })
     }
+}
+
+/// Whether the server's orders go through Redis to MySQL.
+fn has_queue(target: &TargetPlan) -> bool {
+    matches!(target, TargetPlan::Reference(reference) if reference.services.has_store())
 }
 
 /// The one field that a file of every version has.

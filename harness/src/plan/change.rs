@@ -54,18 +54,6 @@ pub struct FeedPlan {
 /// How each kind of data comes; what is not in it comes as the server has it without settings.
 pub type Feeds = BTreeMap<Datum, FeedPlan>;
 
-/// Where etcd comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum EtcdPlan {
-    /// Nothing asks for it.
-    None,
-    /// A process of the harness's own.
-    Process,
-    /// Somebody else's, at `host:port`. It cannot be killed, stopped or compacted.
-    External { address: String },
-}
-
 /// A change of a kind of data, or many of them in a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReloadAction {
@@ -130,26 +118,6 @@ pub struct Storm {
     pub changes: u32,
     /// The time that they are spread over.
     pub within_ms: u64,
-}
-
-/// Something that happens to a service, and ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FaultAction {
-    pub fault: EtcdFault,
-    /// From its beginning to its end; 0 for one that has no end.
-    pub for_ms: u64,
-}
-
-/// What happens to etcd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EtcdFault {
-    /// Killed, and started again with its data.
-    Kill,
-    /// Stopped with SIGSTOP, and continued.
-    Freeze,
-    /// Its history is thrown away up to now, as if all watchers were too late.
-    Compact,
 }
 
 impl Datum {

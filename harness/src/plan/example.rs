@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{EtcdPlan, Feeds, ReferencePlan};
+use super::{Feeds, ReferencePlan, ServicesPlan};
 
 impl ReferencePlan {
     /// Everything is small, and nothing is asked for.
@@ -20,7 +20,7 @@ impl ReferencePlan {
             blacklist: 2,
             listed: 0,
             reload: Feeds::new(),
-            etcd: EtcdPlan::None,
+            services: ServicesPlan::default(),
         }
     }
 }

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Gate {
     /// Failed attempts, strict: no retry is assumed.
     FailedMax(u64),
+    /// Failed attempts that no fault of the plan answers for.
+    UnforeseenMax(u64),
     /// Availability by request, 0 to 1.
     AvailabilityMin(f64),
     /// Sum of the upper bounds of all hard windows, milliseconds.

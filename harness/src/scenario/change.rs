@@ -1,12 +1,8 @@
-//! `[target.reload]`: how the server's configuration comes to it; and the events that change it, or that break
-//! what it comes from.
+//! `[target.reload]`: how the server's configuration comes to it; and the events that change it.
 
 use tomlcheck::Section;
 
-use crate::plan::{
-    Action, Bad, By, Datum, EtcdFault, EtcdPlan, FaultAction, FeedPlan, Feeds, How, Kept, ReferencePlan,
-    ReloadAction, Storm, TargetPlan,
-};
+use crate::plan::{Action, Bad, By, Datum, FeedPlan, Feeds, How, Kept, ReloadAction, Storm, TargetPlan};
 
 use super::duration::{POSITIVE, duration};
 
@@ -29,8 +25,6 @@ const FAULTY: &[(&str, Bad)] = &[
     ("out-of-range", Bad::OutOfRange),
     ("overtaken", Bad::Overtaken),
 ];
-const FAULTS: &[(&str, EtcdFault)] =
-    &[("kill", EtcdFault::Kill), ("freeze", EtcdFault::Freeze), ("compact", EtcdFault::Compact)];
 
 /// How long a change may take to arrive when the scenario does not say: longer than a large list takes on a busy
 /// machine, and than an upgrade that it meets. Milliseconds.
@@ -67,11 +61,6 @@ fn read_feed(section: &Section<'_>) -> Option<FeedPlan> {
         _ => {}
     }
     Some(FeedPlan { by, from: from.unwrap_or(usual), every_ms })
-}
-
-/// Whether anything of the target is kept in etcd.
-pub(super) fn needs_etcd(reference: &ReferencePlan) -> bool {
-    reference.reload.values().any(|feed| feed.from == Kept::Etcd)
 }
 
 pub(super) fn read_reload(section: &Section<'_>, target: Option<&TargetPlan>) -> Option<Action> {
@@ -150,31 +139,4 @@ fn check_parts(section: &Section<'_>, datum: Datum, kept: Option<Kept>) {
             section.fault_at(key, what, "remove it");
         }
     }
-}
-
-pub(super) fn read_fault(section: &Section<'_>, target: Option<&TargetPlan>) -> Option<Action> {
-    section.require("fault", "write fault = \"kill\", \"freeze\" or \"compact\"");
-    let fault = section.choice("fault", FAULTS);
-    let for_ns = duration(section, "for", &POSITIVE);
-    if let Some(TargetPlan::External(_)) = target {
-        section.fault_at("action", "an external target brings its own services", "write action = \"exec\"");
-    }
-    if let Some(TargetPlan::Reference(reference)) = target
-        && reference.etcd != EtcdPlan::Process
-    {
-        let hint = "let something come from etcd ([target.reload.cluster] by = \"etcd\"), as a process of the harness";
-        section.fault_at("fault", "there is no etcd that could be broken", hint);
-    }
-    let fault = fault?;
-    match fault {
-        EtcdFault::Kill | EtcdFault::Freeze => {
-            section.require("for", "write for = \"1s\": it goes on after this time");
-        }
-        EtcdFault::Compact if section.has("for") => {
-            section.fault_at("for", "what is compacted stays so", "remove it");
-        }
-        EtcdFault::Compact => {}
-    }
-    let for_ms = for_ns.unwrap_or(0) / NS_PER_MS;
-    Some(Action::Fault(FaultAction { fault, for_ms }))
 }

@@ -9,6 +9,7 @@ use crate::plan::{Action, HttpAction, LoadPlan, Side, TargetPlan};
 use super::{
     change,
     duration::{ANY, POSITIVE, duration, show_ns},
+    fault,
     request::{METHODS, checked_path, read_headers},
 };
 
@@ -105,7 +106,7 @@ fn read_event(
         Kind::Http => read_http(&section, target),
         Kind::Signal => read_signal(&section, is_external),
         Kind::Reload => change::read_reload(&section, target),
-        Kind::Fault => change::read_fault(&section, target),
+        Kind::Fault => fault::read(&section, target),
     };
     section.finish();
     let (first_ns, every_ns, count) = times?;

@@ -35,8 +35,9 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 12] = [
+const GATES: [(&str, Limit); 13] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
+    ("unforeseen_max", Limit::Count(Gate::UnforeseenMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
     ("hard_downtime_ms_max", Limit::Ms(Gate::HardDowntimeMsMax)),
     ("brownout_ms_max", Limit::Ms(Gate::BrownoutMsMax)),
@@ -88,7 +89,11 @@ pub(super) fn read(root: &Section<'_>, load: Option<&LoadPlan>, events: Option<&
     let [failed, unsent, blind] =
         [Gate::FailedMax(FAILED_MAX), Gate::UnsentMax(UNSENT_MAX), Gate::BlindMsMax(BLIND_MS_MAX)].map(Some);
     for always in [failed, lateness, unsent, blind].into_iter().flatten() {
-        let is_same = |gate: &Gate| std::mem::discriminant(gate) == std::mem::discriminant(&always);
+        let is_same = |gate: &Gate| {
+            std::mem::discriminant(gate) == std::mem::discriminant(&always)
+                // Who foresees failures does not forbid them all.
+                || matches!((gate, always), (Gate::UnforeseenMax(_), Gate::FailedMax(_)))
+        };
         if !gates.iter().any(is_same) {
             gates.push(always);
         }

@@ -1,10 +1,10 @@
-//! `[target]` and `[services]`: the server under test and what it leans on.
+//! `[target]`: the server under test.
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use tomlcheck::{Entry, Section};
 
-use crate::plan::{EtcdPlan, ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
+use crate::plan::{ExternalPlan, ReferencePlan, ServicesPlan, TargetPlan, TlsPlan};
 
 use super::{change, request::is_token};
 
@@ -66,74 +66,6 @@ pub(super) fn read(section: Section<'_>) -> Option<TargetPlan> {
     Some(target)
 }
 
-/// Where services come from.
-#[derive(Clone, Copy, PartialEq)]
-enum Services {
-    Auto,
-    Processes,
-    Embedded,
-    External,
-}
-
-/// `[services]`: where the target's services come from; only those that something asks for are started.
-pub(super) fn read_services(root: &Section<'_>, target: &mut Option<TargetPlan>) {
-    let section = root.section("services");
-    let reference = match target {
-        Some(TargetPlan::Reference(reference)) => Some(reference),
-        Some(TargetPlan::External(_)) => {
-            if let Some(section) = section {
-                section.fault("an external target brings its own services", "remove [services]");
-            }
-            return;
-        }
-        None => None,
-    };
-    let (mut kind, mut address) = (Services::Auto, None);
-    if let Some(section) = section {
-        let kinds = [
-            ("auto", Services::Auto),
-            ("processes", Services::Processes),
-            ("embedded", Services::Embedded),
-            ("external", Services::External),
-        ];
-        kind = section.choice("kind", &kinds).unwrap_or(kind);
-        if let Some(store) = section.string("store")
-            && store.value != "embedded"
-        {
-            store.fault(
-                format!("the store {:?} cannot be started", store.value),
-                "write store = \"embedded\", the only one there is today",
-            );
-        }
-        const HINT: &str = "write etcd = \"127.0.0.1:2379\"";
-        if kind == Services::External {
-            section.require("etcd", HINT);
-        }
-        address = section.parse("etcd", "an address on this machine", HINT, loopback_address);
-        if address.is_some() && kind != Services::External {
-            section.fault_at("etcd", "only an external etcd has an address", "write kind = \"external\"");
-        }
-        section.finish();
-    }
-    let Some(reference) = reference.filter(|reference| change::needs_etcd(reference)) else { return };
-    reference.etcd = match (kind, address) {
-        (Services::External, address) => EtcdPlan::External { address: address.unwrap_or_default() },
-        (Services::Auto | Services::Processes, _) => EtcdPlan::Process,
-        (Services::Embedded, _) => {
-            let what = "something comes from etcd, and there is no embedded one";
-            root.fault_at("services", what, "write kind = \"processes\" or \"external\"");
-            EtcdPlan::None
-        }
-    };
-}
-
-/// `host:port` with an address of this machine.
-fn loopback_address(text: &str) -> Result<String, &'static str> {
-    loopback_url(&format!("http://{text}"))
-        .map(|url| url.trim_start_matches("http://").to_owned())
-        .map_err(|_| "it is no host:port on localhost, 127.0.0.0/8 or [::1]")
-}
-
 fn read_reference(section: &Section<'_>) -> ReferencePlan {
     let path = |key| section.string(key).map(|entry| PathBuf::from(entry.value));
     let users = section.integer("users", 1..=1_000_000).map_or(USERS, |entry| entry.value);
@@ -157,7 +89,7 @@ fn read_reference(section: &Section<'_>) -> ReferencePlan {
         blacklist: section.integer("blacklist", 0..=BLACKLIST_MAX).map_or(BLACKLIST, |entry| entry.value),
         listed: section.integer("listed", 0..=users / 2).map_or(0, |entry| entry.value),
         reload: reload.unwrap_or_default(),
-        etcd: EtcdPlan::None,
+        services: ServicesPlan::default(),
     }
 }
 
@@ -221,7 +153,7 @@ fn read_tls(section: &Section<'_>, url: &str) -> Option<TlsPlan> {
 
 /// `http://host:port` or `https://host:port` with the port filled in. Load is for servers on this machine only: a typing error
 /// must not turn the harness on somebody else's.
-fn loopback_url(text: &str) -> Result<String, &'static str> {
+pub(super) fn loopback_url(text: &str) -> Result<String, &'static str> {
     const ELSEWHERE: &str = "only localhost, 127.0.0.0/8 and [::1] are loaded";
     let of_scheme = |&(scheme, port): &(&'static str, u16)| {
         Some((scheme, port, text.strip_prefix(scheme)?.strip_prefix("://")?))

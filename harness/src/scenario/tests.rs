@@ -1,9 +1,11 @@
 //! What a scenario file means, and what its author hears when it is wrong.
 
+mod services;
+
 use std::path::Path;
 
 use super::{Override, Scenario};
-use crate::plan::{Action, ConnectionMode, EtcdPlan, Gate, Op, Plan, Side, TargetPlan};
+use crate::plan::{Action, ConnectionMode, Gate, Op, Plan, Side, TargetPlan};
 
 /// The least that a file can say.
 const LEAST: &str = r#"
@@ -122,7 +124,7 @@ fn faults(source: &str, overrides: &[&str]) -> Vec<String> {
 fn the_least_file_gets_named_defaults() {
     let plan = plan(LEAST);
     let json = |value: Result<String, serde_json::Error>| value.unwrap();
-    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{},"blacklist":2,"listed":0,"reload":{},"etcd":{"is":"none"}}"#);
+    insta::assert_snapshot!(json(serde_json::to_string(&plan.target)), @r#"{"kind":"reference","strategy":"handoff-live","old":null,"new":null,"users":500,"sale_events":10,"stock":1000000,"limit_per_user":1000000,"faults":[],"upgrade":{},"blacklist":2,"listed":0,"reload":{},"services":{"from":{"is":"auto"},"needed":[],"linked":[],"images":{}}}"#);
     insta::assert_snapshot!(json(serde_json::to_string(&plan.load)), @r#"{"duration_ns":10000000000,"warmup_ns":0,"timeout_ns":5000000000,"slow_ns":250000000,"in_flight_max":4096,"coalesce_ns":0,"stages":[],"control_rate":50.0,"streams":[{"name":"busy","client":"http1","connection":{"mode":"reused","connections":16},"pace":{"upload_ns":0,"download_ns":0},"rate":100.0,"arrival":"uniform","requests":[{"name":"list","weight":6,"op":{"op":"list"}},{"name":"info","weight":2,"op":{"op":"info"}},{"name":"buy","weight":2,"op":{"op":"buy"}},{"name":"order","weight":1,"op":{"op":"order"}}]}]}"#);
     insta::assert_snapshot!(json(serde_json::to_string(&plan.gates)), @r#"[{"gate":"failed_max","limit":0},{"gate":"lateness_p99_us_max","limit":50000},{"gate":"unsent_max","limit":0},{"gate":"blind_ms_max","limit":1000.0}]"#);
 }
@@ -177,8 +179,8 @@ fn every_fault_of_a_file_is_reported_at_once() {
     s.toml:7:9: target.users: expected an integer, found the string "many"
     s.toml:9:1: target.upgrade.drain: unknown key
       hint: did you mean `drain_ms`?
-    s.toml:11:9: services.store: the store "mysql" cannot be started
-      hint: write store = "embedded", the only one there is today
+    s.toml:11:9: services.store: unknown word "mysql"
+      hint: one of "embedded", "redis-mysql"
     s.toml:13:8: load.rate: 0 is out of range
       hint: write a number from 0.001 to 1000000
     s.toml:14:12: load.duration: expected a duration, found "10": it has no number or no unit
@@ -512,7 +514,7 @@ timeout = "3s"
 at = "3s"
 [[event]]
 action = "fault"
-fault = "freeze"
+fault = "pause"
 for = "1s"
 at = "4s"
 [gate]
@@ -525,7 +527,7 @@ fn changes_and_faults_say_all_that_is_done() {
     let TargetPlan::Reference(reference) = &plan.target else { panic!("{:?}", plan.target) };
     assert_eq!((reference.blacklist, reference.listed), (10_000_000, 10));
     insta::assert_snapshot!(serde_json::to_string(&reference.reload).unwrap(), @r#"{"blacklist":{"by":"file","from":"file","every_ms":null},"cluster":{"by":"etcd","from":"etcd","every_ms":null},"activities":{"by":"timer","from":"http","every_ms":200}}"#);
-    assert_eq!(reference.etcd, EtcdPlan::Process);
+    assert_eq!((reference.services.from.word(), reference.services.needed.len()), ("auto", 1));
     let actions: Vec<String> =
         plan.events.iter().map(|event| serde_json::to_string(&event.action).unwrap()).collect();
     insta::assert_snapshot!(actions.join("\n"), @r#"
@@ -533,40 +535,13 @@ fn changes_and_faults_say_all_that_is_done() {
     {"kind":"reload","datum":"cluster","by":"etcd","kept":"etcd","how":"rename","bad":null,"storm":{"changes":20,"within_ms":200},"delta":false,"single_key":true,"timeout_ms":10000,"rest_ms":0}
     {"kind":"reload","datum":"blacklist","by":"push","kept":null,"how":"rename","bad":null,"storm":null,"delta":true,"single_key":false,"timeout_ms":10000,"rest_ms":150}
     {"kind":"reload","datum":"activities","by":"timer","kept":"http","how":"rename","bad":"torn","storm":null,"delta":false,"single_key":false,"timeout_ms":3000,"rest_ms":0}
-    {"kind":"fault","fault":"freeze","for_ms":1000}
+    {"kind":"fault","of":{"service":"etcd"},"fault":{"is":"pause"},"for_ms":1000}
     "#);
     assert!(
         plan.gates.starts_with(&[Gate::FileP99MsMax(20.0), Gate::TimerP99MsMax(220.0)]),
         "{:?}",
         plan.gates
     );
-}
-
-#[test]
-fn where_etcd_comes_from() {
-    let check = |services: &[&str], expected: Result<EtcdPlan, &str>| {
-        let overrides: Vec<String> = services.iter().map(|set| format!("services.{set}")).collect();
-        let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
-        match (
-            read(&RELOADED.replace("fault = \"freeze\"\nfor = \"1s\"", "fault = \"compact\""), &overrides),
-            expected,
-        ) {
-            (Ok(scenario), Ok(expected)) => {
-                let TargetPlan::Reference(reference) = scenario.target else { panic!("it is ours") };
-                assert_eq!(reference.etcd, expected);
-            }
-            (Err(faults), Err(expected)) => assert!(faults.contains(expected), "{faults}"),
-            (found, expected) => panic!("{services:?}: {found:?}, not {expected:?}"),
-        }
-    };
-    check(&["kind=\"auto\""], Ok(EtcdPlan::Process));
-    check(&["kind=\"processes\""], Ok(EtcdPlan::Process));
-    check(&["kind=\"embedded\""], Err("something comes from etcd, and there is no embedded one"));
-    check(&["kind=\"external\""], Err("write etcd = \"127.0.0.1:2379\""));
-    check(&["kind=\"external\"", "etcd=\"10.0.0.1:2379\""], Err("it is no host:port on localhost"));
-    // What is somebody else's cannot be broken.
-    check(&["kind=\"external\"", "etcd=\"127.0.0.1:2379\""], Err("there is no etcd that could be broken"));
-    check(&["etcd=\"127.0.0.1:2379\""], Err("only an external etcd has an address"));
 }
 
 #[test]
@@ -585,6 +560,6 @@ fn changes_that_cannot_be_made_are_refused() {
     check("how = \"symlink\"", "within = \"1s\"", "a time without a storm");
     check("timeout = \"3s\"", "timeout = \"3s\"\nrest = \"3s\"", "time is over before anybody asks");
     check("by = \"file\"", "by = \"file\"\nfrom = \"etcd\"", "comes from nowhere else than its own place");
-    check("fault = \"freeze\"", "fault = \"compact\"", "what is compacted stays so");
+    check("fault = \"pause\"", "fault = \"compact\"", "what is compacted stays so");
     check("for = \"1s\"\n", "", "write for = \"1s\"");
 }

@@ -65,6 +65,7 @@ fn implied(plan: &Plan) -> Vec<Gate> {
 pub(super) fn name(gate: Gate) -> &'static str {
     match gate {
         Gate::FailedMax(_) => "failed_max",
+        Gate::UnforeseenMax(_) => "unforeseen_max",
         Gate::AvailabilityMin(_) => "availability_min",
         Gate::HardDowntimeMsMax(_) => "hard_downtime_ms_max",
         Gate::BrownoutMsMax(_) => "brownout_ms_max",
@@ -95,6 +96,7 @@ struct Comparison {
 #[derive(Clone, Copy)]
 struct Figures<'a> {
     failed: u64,
+    unforeseen: u64,
     availability: Option<f64>,
     hard_upper_ns: u64,
     brownout_ns: u64,
@@ -106,6 +108,7 @@ impl<'a> Figures<'a> {
     fn measured(analysis: &'a Analysis) -> Self {
         Self {
             failed: analysis.requests.all.failed,
+            unforeseen: analysis.unforeseen,
             availability: analysis.availability.by_request.value(),
             hard_upper_ns: analysis.downtime.hard.upper_ns,
             brownout_ns: analysis.downtime.brownout_ns,
@@ -121,6 +124,7 @@ impl<'a> Figures<'a> {
         let failed = all.failed - excuse.timeouts;
         Some(Self {
             failed,
+            unforeseen: analysis.unforeseen.saturating_sub(excuse.timeouts),
             availability: (all.total > 0).then(|| to_f64(all.total - failed) / to_f64(all.total)),
             hard_upper_ns: excuse.hard_upper_ns,
             brownout_ns: excuse.brownout_ns,
@@ -179,6 +183,14 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison 
                 limit,
                 format!("{} failed; the limit is {limit}.", counted(failed, "request")),
             )
+        }
+        Gate::UnforeseenMax(limit) => {
+            let (failed, foreseen) = (figures.unforeseen, figures.failed - figures.unforeseen);
+            let requests = counted(failed, "request");
+            let reason = format!(
+                "{requests} failed that no fault answers for, beside {foreseen} others; the limit is {limit}."
+            );
+            count(failed, failed <= limit, limit, reason)
         }
         Gate::AvailabilityMin(limit) => {
             let actual = figures.availability;

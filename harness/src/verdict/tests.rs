@@ -57,8 +57,9 @@ fn shown_late(log: &mut Log, by: &str) {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 16] = [
+const PROOFS: [Proof; 17] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
+    (Gate::UnforeseenMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
     (Gate::HardDowntimeMsMax(0.0), one_fails, ExitCode::GateFailed),
     (Gate::BrownoutMsMax(0.0), |log| _ = log.good(1_000, 1_201), ExitCode::GateFailed),
@@ -146,8 +147,9 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 16] = [
+const KEPT: [Gate; 17] = [
     Gate::FailedMax(0),
+    Gate::UnforeseenMax(0),
     Gate::AvailabilityMin(1.0),
     Gate::HardDowntimeMsMax(0.0),
     Gate::BrownoutMsMax(0.0),
@@ -394,7 +396,8 @@ fn the_gravest_wins_and_every_reason_is_told() {
         ExitCode::Incorrect,
         &[
             "The invariant acknowledged-orders-stored is violated: order o2 (user 1 event 1 goods 1 key k2) \
-             was acknowledged but is not stored.",
+             was acknowledged but is not stored: attempt 2002, sent at 0 us, acknowledged as o2 by \
+             process 1 at 1000 us.",
             "The generator could not send 1 of 2002 requests (no port was free: 1); the limit is 0.",
             "1 request failed; the limit is 0.",
         ],

@@ -13,6 +13,7 @@ mod replay;
 mod scenarios;
 mod scripted_http2;
 mod scripted_target;
+mod services;
 mod stopped;
 mod taxonomy;
 mod tls;

@@ -12,8 +12,8 @@ use harness::{
     exit::ExitCode,
     observe::{EventOutcome, Observations, RunDir},
     plan::{
-        Action, Arrival, Client, ConnectionMode, EtcdPlan, EventPlan, Feeds, Gate, LoadPlan, Op,
-        PLAN_SCHEMA_VERSION, Pace, Plan, ReferencePlan, RequestPlan, StreamPlan, TargetPlan,
+        Action, Arrival, Client, ConnectionMode, EventPlan, Feeds, Gate, LoadPlan, Op, PLAN_SCHEMA_VERSION,
+        Pace, Plan, ReferencePlan, RequestPlan, ServicesPlan, StreamPlan, TargetPlan,
     },
     run::run,
 };
@@ -57,7 +57,7 @@ fn plan(duration_ms: u64, events: Vec<(u64, Action)>) -> Plan {
             blacklist: 2,
             listed: 0,
             reload: Feeds::new(),
-            etcd: EtcdPlan::None,
+            services: ServicesPlan::default(),
         }),
         load: LoadPlan {
             duration_ns: duration_ms * MS,

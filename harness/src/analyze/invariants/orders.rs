@@ -7,7 +7,7 @@ use super::{
     ledger::{Ledger, Orders, order_key},
 };
 use crate::{
-    observe::{Background, Buy, BuyOutcome, StoredOrder},
+    observe::{Background, Buy, BuyOutcome, StoredInitial, StoredOrder, StoredStock},
     plan::TargetPlan,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 type Check = fn(&'static str, &Ledger<'_>) -> Invariant;
 
 pub(super) fn check(ledger: &Ledger<'_>) -> Vec<Invariant> {
-    const CHECKS: [(&str, Check); 7] = [
+    const CHECKS: [(&str, Check); 8] = [
         ("not-oversold", not_oversold),
         ("acknowledged-orders-stored", acknowledged_orders_stored),
         ("refused-orders-not-stored", refused_orders_not_stored),
@@ -23,6 +23,7 @@ pub(super) fn check(ledger: &Ledger<'_>) -> Vec<Invariant> {
         ("no-duplicate-key", no_duplicate_key),
         ("limit-per-user", limit_per_user),
         ("one-process-per-order", one_process_per_order),
+        ("stores-agree", stores_agree),
     ];
     if !ledger.background.environment.store_read {
         let why = "the target's store was not read";
@@ -50,7 +51,8 @@ fn not_oversold(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         if row.left < 0 {
             violations.push(format!("{good}: {} left in stock", row.left));
         } else if orders > row.initial {
-            violations.push(format!("{good}: {orders} orders for a stock of {}", row.initial));
+            let one_too_many = one_too_many(ledger, row).unwrap_or_default();
+            violations.push(format!("{good}: {orders} orders for a stock of {}{one_too_many}", row.initial));
         } else if i128::from(row.initial) - i128::from(row.left) != i128::from(orders) {
             let (from, to) = (row.initial, row.left);
             violations.push(format!("{good}: stock fell from {from} to {to} but {orders} orders are stored"));
@@ -63,6 +65,41 @@ fn not_oversold(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     Invariant::from_violations(name, violations, checked)
 }
 
+/// The acknowledgement that went beyond the stock, if there are so many.
+fn one_too_many(ledger: &Ledger<'_>, row: &StoredStock) -> Option<String> {
+    let is_of_it = |buy: &&Buy| {
+        (buy.event, buy.goods) == (row.event, row.goods)
+            && matches!(buy.outcome, BuyOutcome::Acknowledged { .. })
+    };
+    let mut sold: Vec<&Buy> = ledger.background.buys.iter().filter(is_of_it).collect();
+    sold.sort_unstable_by(|a, b| (a.ended_ns, a.attempt, &a.key).cmp(&(b.ended_ns, b.attempt, &b.key)));
+    let buy = sold.get(usize::try_from(row.initial).ok()?)?;
+    Some(format!("; the first too many is {}", history(buy)))
+}
+
+/// A buying attempt as the client saw it.
+fn history(Buy { attempt, invoked_ns, ended_ns, process, outcome, .. }: &Buy) -> String {
+    let (from, to) = (invoked_ns / 1_000, ended_ns / 1_000);
+    let outcome = match outcome {
+        BuyOutcome::Acknowledged { order } => format!("acknowledged as {order}"),
+        BuyOutcome::Rejected { status } => format!("refused with {status}"),
+        BuyOutcome::Unsent => "not sent".to_owned(),
+        BuyOutcome::Unknown => "without an answer".to_owned(),
+    };
+    let process = if *process == 0 { String::new() } else { format!(" by process {process}") };
+    format!("attempt {attempt}, sent at {from} us, {outcome}{process} at {to} us")
+}
+
+/// The first ids of some orders.
+fn ids(orders: &[&StoredOrder]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let mut ids: Vec<&str> = orders.iter().map(|order| order.id.as_str()).collect();
+    ids.sort_unstable();
+    let more = if ids.len() > SHOWN_MAX { ", .." } else { "" };
+    ids.truncate(SHOWN_MAX);
+    format!("{}{more}", ids.join(", "))
+}
+
 /// Each acknowledged order is stored exactly once, as it was asked for.
 fn acknowledged_orders_stored(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     let mut violations = Vec::new();
@@ -72,7 +109,11 @@ fn acknowledged_orders_stored(name: &'static str, ledger: &Ledger<'_>) -> Invari
         acknowledged += 1;
         let asked = format!("user {} event {} goods {} key {}", buy.user, buy.event, buy.goods, buy.key);
         match ledger.orders_with_id(order) {
-            [] => violations.push(format!("order {order} ({asked}) was acknowledged but is not stored")),
+            [] => {
+                let history = history(buy);
+                violations
+                    .push(format!("order {order} ({asked}) was acknowledged but is not stored: {history}"));
+            }
             [stored] if matches_request(stored, buy) => {}
             [stored] => {
                 let StoredOrder { user, event, goods, key, .. } = stored;
@@ -145,7 +186,10 @@ fn no_duplicate_key(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         .orders_by_key
         .chunk_by(|one, next| order_key(one) == order_key(next))
         .filter(|orders| orders.len() > 1)
-        .map(|orders| format!("user {} key {} has {} orders", orders[0].user, orders[0].key, orders.len()));
+        .map(|orders| {
+            let StoredOrder { user, key, .. } = orders[0];
+            format!("user {user} key {key} has {} orders: {}", orders.len(), ids(orders))
+        });
     let checked = format!("{} stored orders have as many keys", orders.len());
     Invariant::from_violations(name, violations, checked)
 }
@@ -159,16 +203,20 @@ fn limit_per_user(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     if orders.is_empty() {
         return Invariant::not_checked(name, "the store holds no order");
     }
-    let mut bought: BTreeMap<(u32, u32, u32), u32> = BTreeMap::new();
+    let mut bought: BTreeMap<(u32, u32, u32), Vec<&StoredOrder>> = BTreeMap::new();
     for order in orders {
-        *bought.entry((order.user, order.event, order.goods)).or_default() += 1;
+        bought.entry((order.user, order.event, order.goods)).or_default().push(order);
     }
     let limit = reference.limit_per_user;
-    let violations =
-        bought.iter().filter(|&(_, &orders)| orders > limit).map(|((user, event, goods), orders)| {
-            format!("user {user} has {orders} orders of event {event} goods {goods}, the limit is {limit}")
-        });
-    let most = bought.values().max().copied().unwrap_or(0);
+    let violations = bought.iter().filter(|(_, orders)| orders.len() > limit as usize).map(
+        |((user, event, goods), orders)| {
+            let (count, ids) = (orders.len(), ids(orders));
+            format!(
+                "user {user} has {count} orders of event {event} goods {goods}, the limit is {limit}: {ids}"
+            )
+        },
+    );
+    let most = bought.values().map(Vec::len).max().unwrap_or(0);
     Invariant::from_violations(name, violations, format!("at most {most} of {limit} per user and good"))
 }
 
@@ -187,9 +235,9 @@ fn one_process_per_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         compared += 1;
         if buy.process != order.process {
             let (stored, answered) = (order.process, buy.process);
+            let (id, history) = (&order.id, history(buy));
             violations.push(format!(
-                "order {} was stored by process {stored} but acknowledged by process {answered}",
-                order.id
+                "order {id} was stored by process {stored} but acknowledged by process {answered}: {history}"
             ));
         }
     }
@@ -197,4 +245,47 @@ fn one_process_per_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
         return Invariant::not_checked(name, "no acknowledged order tells its process");
     }
     Invariant::from_violations(name, violations, format!("{compared} orders stored by who answered"))
+}
+
+/// Once everything has come to rest, MySQL has as many orders of each good as Redis has sold, and both began with the
+/// same stock.
+fn stores_agree(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
+    let Background { stock, orders, queue, .. } = ledger.background;
+    let Some(queue) = queue else {
+        return Invariant::not_checked(name, "stock and orders are in one store");
+    };
+    let mut violations = Vec::new();
+    if queue.waiting > 0 {
+        let (waiting, waited_ms) = (queue.waiting, queue.waited_ms);
+        violations.push(format!("{waiting} orders had not arrived in MySQL {waited_ms} ms after the load"));
+    }
+    let mut arrived: BTreeMap<(u32, u32), i128> = BTreeMap::new();
+    for order in orders {
+        *arrived.entry((order.event, order.goods)).or_default() += 1;
+    }
+    let mut initial: BTreeMap<(u32, u32), u64> = queue
+        .initial
+        .iter()
+        .map(|&StoredInitial { event, goods, initial }| ((event, goods), initial))
+        .collect();
+    for row in stock {
+        let good = (row.event, row.goods);
+        let named = format!("event {} goods {}", row.event, row.goods);
+        match initial.remove(&good) {
+            Some(initial) if initial != row.initial => violations
+                .push(format!("{named}: Redis began with {}, MySQL has {initial} as the stock", row.initial)),
+            Some(_) => {}
+            None => violations.push(format!("{named}: Redis has stock of it, MySQL does not know it")),
+        }
+        let sold = i128::from(row.initial) - i128::from(row.left);
+        let arrived = arrived.get(&good).copied().unwrap_or(0);
+        if sold != arrived {
+            violations.push(format!("{named}: Redis has sold {sold}, MySQL has {arrived} orders"));
+        }
+    }
+    for (event, goods) in initial.into_keys() {
+        violations.push(format!("event {event} goods {goods}: MySQL knows it, Redis has no stock of it"));
+    }
+    let checked = format!("{} goods alike in both, {} ms after the load", stock.len(), queue.waited_ms);
+    Invariant::from_violations(name, violations, checked)
 }

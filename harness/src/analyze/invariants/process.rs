@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::Invariant;
 use crate::{
     observe::{Attempt, Background, Connection, EventOutcome, EventRecord},
-    plan::TargetPlan,
+    plan::{Action, Fault, FaultAction, TargetPlan, Victim},
 };
 
 /// Answers that an older process gave than the one that had taken over.
@@ -32,7 +32,7 @@ struct Suspect {
 impl OldProcesses {
     pub(super) fn new(background: &Background) -> Self {
         Self {
-            upgrades: Upgrades::new(&background.events),
+            upgrades: Upgrades::new(background),
             all_move: all_move(&background.plan.target),
             checked: 0,
             suspects: Vec::new(),
@@ -68,7 +68,7 @@ impl OldProcesses {
 pub(super) fn no_old_process_after_upgrade(found: &OldProcesses, connections: &[Connection]) -> Invariant {
     const NAME: &str = "no-old-process-after-upgrade";
     let OldProcesses { upgrades, all_move, checked, suspects } = found;
-    if upgrades.acknowledged.is_empty() {
+    if upgrades.acknowledged.iter().all(|(_, process)| *process == 0) {
         return Invariant::not_checked(NAME, "no acknowledged upgrade told the new process");
     }
     let which = if *all_move { "" } else { " on fresh connections" };
@@ -76,7 +76,8 @@ pub(super) fn no_old_process_after_upgrade(found: &OldProcesses, connections: &[
         let why = format!("no answer{which} after an upgrade named its process");
         return Invariant::not_checked(NAME, &why);
     }
-    let checked = format!("{checked} answers{which} after {} upgrades", upgrades.acknowledged.len());
+    let count = upgrades.acknowledged.iter().filter(|(_, process)| *process > 0).count();
+    let checked = format!("{checked} answers{which} after {count} upgrades");
     if *all_move {
         let violations = suspects.iter().filter_map(|suspect| violation(suspect, upgrades, suspect.sent_ns));
         return Invariant::from_violations(NAME, violations, checked);
@@ -121,15 +122,31 @@ fn all_move(target: &TargetPlan) -> bool {
     }
 }
 
+/// When the server was killed.
+fn kills(background: &Background) -> impl Iterator<Item = u64> {
+    let is_kill = |event: &EventRecord| {
+        background.plan.events.iter().any(|planned| {
+            planned.id == event.id
+                && matches!(
+                    planned.action,
+                    Action::Fault(FaultAction { of: Victim::Server, fault: Fault::Kill, .. })
+                )
+        })
+    };
+    background.events.iter().filter(move |event| is_kill(event)).map(|event| event.started_ns)
+}
+
 /// Which process had taken over by when.
 #[derive(Debug, Clone)]
 struct Upgrades {
-    /// Acknowledgement and highest process generation so far, in order of time.
+    /// Acknowledgement and highest process generation so far, in order of time. A server that was killed begins
+    /// anew, which is a 0: nothing is known until the next upgrade.
     acknowledged: Vec<(u64, u32)>,
 }
 
 impl Upgrades {
-    fn new(events: &[EventRecord]) -> Self {
+    fn new(background: &Background) -> Self {
+        let events = &background.events;
         let mut acknowledged: Vec<(u64, u32)> = events
             .iter()
             .filter(|event| {
@@ -139,11 +156,12 @@ impl Upgrades {
                 let process = event.detail.pointer("/new/process")?.as_u64()?;
                 Some((event.acked_ns, u32::try_from(process).ok()?))
             })
+            .chain(kills(background).map(|killed_ns| (killed_ns, 0)))
             .collect();
         acknowledged.sort_unstable();
         let mut highest = 0;
         for (_, process) in &mut acknowledged {
-            highest = highest.max(*process);
+            highest = if *process == 0 { 0 } else { highest.max(*process) };
             *process = highest;
         }
         Self { acknowledged }
@@ -152,6 +170,9 @@ impl Upgrades {
     /// The process that had taken over before a time.
     fn process_at(&self, at_ns: u64) -> Option<u32> {
         let before = self.acknowledged.partition_point(|&(acked_ns, _)| acked_ns < at_ns);
-        self.acknowledged.get(before.checked_sub(1)?).map(|&(_, process)| process)
+        self.acknowledged
+            .get(before.checked_sub(1)?)
+            .map(|&(_, process)| process)
+            .filter(|process| *process > 0)
     }
 }

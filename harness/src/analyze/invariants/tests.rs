@@ -8,9 +8,9 @@ use crate::{
     },
     observe::{
         BuyOutcome::{self, Acknowledged, Rejected, Unknown, Unsent},
-        Cause, ClosedBy,
+        Cause, ClosedBy, EventRecord, StoredInitial, StoredQueue,
     },
-    plan::{ExternalPlan, TargetPlan},
+    plan::{Action, EventPlan, ExternalPlan, Fault, FaultAction, TargetPlan, Victim},
 };
 
 fn check(log: &Log) -> Vec<Invariant> {
@@ -56,6 +56,7 @@ fn a_sound_run_passes_everything() {
     no-duplicate-key Pass 2 stored orders have as many keys
     limit-per-user Pass at most 2 of 2 per user and good
     one-process-per-order Pass 2 orders stored by who answered
+    stores-agree NotChecked stock and orders are in one store
     config-generation-never-goes-back NotChecked no answer named both its process and its configuration
     no-old-process-after-upgrade Pass 1 answers after 1 upgrades
     ");
@@ -66,7 +67,13 @@ fn oversold() {
     let mut log = sound();
     log.observations.stock[0].initial = 1;
     log.observations.stock[0].left = 0;
-    check_violations(&log, &["not-oversold: event 1 goods 1: 2 orders for a stock of 1"]);
+    check_violations(
+        &log,
+        &[
+            "not-oversold: event 1 goods 1: 2 orders for a stock of 1; the first too many is attempt 0, sent at 0 us, \
+           acknowledged as o2 by process 1 at 1000 us",
+        ],
+    );
     log.observations.stock[0].left = -1;
     check_violations(&log, &["not-oversold: event 1 goods 1: -1 left in stock"]);
 }
@@ -93,7 +100,7 @@ fn an_acknowledged_order_is_lost() {
         &log,
         &[
             "acknowledged-orders-stored: order o6 (user 1 event 1 goods 1 key k6) was acknowledged but is not \
-           stored",
+             stored: attempt 11, sent at 0 us, acknowledged as o6 by process 1 at 1000 us",
         ],
     );
 }
@@ -121,7 +128,7 @@ fn an_order_is_stored_twice() {
         &log,
         &[
             "acknowledged-orders-stored: order o1 is stored 2 times",
-            "no-duplicate-key: user 1 key k1 has 2 orders",
+            "no-duplicate-key: user 1 key k1 has 2 orders: o1, o1",
         ],
     );
 }
@@ -131,7 +138,7 @@ fn a_key_has_two_orders() {
     let mut log = sound();
     log.observations.plan.target = external();
     log.store("o9", "k1");
-    check_violations(&log, &["no-duplicate-key: user 1 key k1 has 2 orders"]);
+    check_violations(&log, &["no-duplicate-key: user 1 key k1 has 2 orders: o1, o9"]);
 }
 
 #[test]
@@ -174,7 +181,10 @@ fn an_order_that_nobody_asked_for() {
 fn a_user_has_too_many() {
     let mut log = sound();
     log.bought("o8", "k8");
-    check_violations(&log, &["limit-per-user: user 1 has 3 orders of event 1 goods 1, the limit is 2"]);
+    check_violations(
+        &log,
+        &["limit-per-user: user 1 has 3 orders of event 1 goods 1, the limit is 2: o1, o2, o8"],
+    );
 }
 
 #[test]
@@ -183,10 +193,75 @@ fn two_processes_ran_one_request() {
     log.observations.orders[1].process = 2;
     check_violations(
         &log,
-        &["one-process-per-order: order o2 was stored by process 2 but acknowledged by process 1"],
+        &["one-process-per-order: order o2 was stored by process 2 but acknowledged by process 1: \
+           attempt 0, sent at 0 us, acknowledged as o2 by process 1 at 1000 us"],
     );
     // A key that was used twice may be answered by another process than the one that stored its order.
     log.buy("k2", acknowledged("o2"));
+    check_violations(&log, &[]);
+}
+
+/// Redis and MySQL, as they are when everything has come to rest.
+fn with_two_stores() -> Log {
+    let mut log = sound();
+    let initial = vec![StoredInitial { event: 1, goods: 1, initial: 10 }];
+    log.observations.queue = Some(StoredQueue { waiting: 0, waited_ms: 7, initial });
+    log
+}
+
+#[test]
+fn redis_and_mysql_do_not_agree() {
+    check_violations(&with_two_stores(), &[]);
+    let spoilt = |spoil: &dyn Fn(&mut StoredQueue)| {
+        let mut log = with_two_stores();
+        spoil(log.observations.queue.as_mut().unwrap());
+        log
+    };
+    check_violations(
+        &spoilt(&|queue| queue.waiting = 3),
+        &["stores-agree: 3 orders had not arrived in MySQL 7 ms after the load"],
+    );
+    check_violations(
+        &spoilt(&|queue| queue.initial[0].initial = 11),
+        &["stores-agree: event 1 goods 1: Redis began with 10, MySQL has 11 as the stock"],
+    );
+    check_violations(
+        &spoilt(&|queue| queue.initial.clear()),
+        &["stores-agree: event 1 goods 1: Redis has stock of it, MySQL does not know it"],
+    );
+    check_violations(
+        &spoilt(&|queue| queue.initial.push(StoredInitial { event: 2, goods: 1, initial: 1 })),
+        &["stores-agree: event 2 goods 1: MySQL knows it, Redis has no stock of it"],
+    );
+    let mut log = with_two_stores();
+    log.observations.stock[0].left = 7;
+    check_violations(
+        &log,
+        &[
+            "not-oversold: event 1 goods 1: stock fell from 10 to 7 but 2 orders are stored",
+            "stores-agree: event 1 goods 1: Redis has sold 3, MySQL has 2 orders",
+        ],
+    );
+}
+
+/// After a kill the processes are counted anew, and nothing is an old one until the next upgrade.
+#[test]
+fn a_killed_server_counts_its_processes_anew() {
+    let mut log = sound();
+    log.good(50, 51).last().process = 1;
+    check_violations(
+        &log,
+        &[
+            "no-old-process-after-upgrade: attempt 11 was answered by process 1 after process 2 had taken over",
+        ],
+    );
+    let killed = upgrade(9, 45, 46);
+    log.observations.plan.events.push(EventPlan {
+        id: killed.id.clone(),
+        at_ns: killed.at_ns,
+        action: Action::Fault(FaultAction { of: Victim::Server, fault: Fault::Kill, for_ms: 1 }),
+    });
+    log.observations.events.push(EventRecord { kind: "fault".to_owned(), ..killed });
     check_violations(&log, &[]);
 }
 
@@ -271,7 +346,7 @@ fn an_external_target_is_not_checked() {
     log.observations.stock.clear();
     log.steady(REUSED, 0, 10).push(REUSED, 10, 11, Cause::Reset);
     let invariants = check(&log);
-    assert_eq!(invariants.len(), 9);
+    assert_eq!(invariants.len(), 10);
     for invariant in invariants {
         assert_eq!(invariant.outcome, InvariantOutcome::NotChecked, "{invariant:?}");
     }

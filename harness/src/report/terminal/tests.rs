@@ -107,6 +107,7 @@ fn a_pass() {
       pass       no-duplicate-key: 2 stored orders have as many keys
       pass       limit-per-user: at most 2 of 2 per user and good
       pass       one-process-per-order: 2 orders stored by who answered
+      unchecked  stores-agree: stock and orders are in one store
       unchecked  config-generation-never-goes-back: no answer named both its process
                  and its configuration
       pass       no-old-process-after-upgrade: 15864 answers after 3 upgrades
@@ -126,7 +127,8 @@ fn a_failure() {
     FAIL (exit code 5)  upgrade
     202 of 18,699 requests failed around 3 upgrades, 10.00 s of load.
       - The invariant acknowledged-orders-stored is violated: order o1 (user 1 event
-        1 goods 1 key k1) was acknowledged but is not stored.
+        1 goods 1 key k1) was acknowledged but is not stored: attempt 19699, sent at
+        0 us, acknowledged as o1 by process 1 at 1000 us.
       - 202 requests failed; the limit is 0.
       - The availability was 98.919728 %; the limit is 99.99 %.
 
@@ -213,12 +215,14 @@ fn a_failure() {
     INVARIANTS
       pass       not-oversold: 0 orders for a stock of 10 in 1 goods
       fail       acknowledged-orders-stored: order o1 (user 1 event 1 goods 1 key
-                 k1) was acknowledged but is not stored
+                 k1) was acknowledged but is not stored: attempt 19699, sent at 0
+                 us, acknowledged as o1 by process 1 at 1000 us
       unchecked  refused-orders-not-stored: no order was refused
       unchecked  no-unasked-order: the store holds no order
       unchecked  no-duplicate-key: the store holds no order
       unchecked  limit-per-user: the store holds no order
       unchecked  one-process-per-order: no acknowledged order tells its process
+      unchecked  stores-agree: stock and orders are in one store
       unchecked  config-generation-never-goes-back: no answer named both its process
                  and its configuration
       pass       no-old-process-after-upgrade: 15363 answers after 3 upgrades

@@ -1,0 +1,149 @@
+//! Runs that start services: nothing of them is left, however a run ends, and what is missing is said.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far longer than any of it takes; only a bug gets there.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PROGRAMS: [&str; 3] = ["etcd", "redis-server", "mariadbd"];
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Whether the programs are there. In continuous integration they have to be.
+#[expect(clippy::print_stderr, reason = "what is not tested has to be said aloud")]
+fn are_here() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
+    let missing = PROGRAMS.iter().find(|name| !folders.iter().any(|folder| folder.join(name).is_file()));
+    let Some(missing) = missing else { return true };
+    assert!(env::var_os("CI").is_none(), "{missing} is missing");
+    eprintln!("NOT TESTED: {missing} is missing");
+    false
+}
+
+fn harness(arguments: &[&str]) -> Command {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate must lie in the project");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
+    command.args(arguments).current_dir(project).stdin(Stdio::null());
+    command
+}
+
+/// A process works in the folder or below it.
+fn somebody_works_in(folder: &Path) -> bool {
+    let folder = folder.canonicalize().expect("the folder must be there");
+    let works_there = |entry: fs::DirEntry| {
+        fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(&folder))
+    };
+    fs::read_dir("/proc").expect("there must be a /proc").flatten().any(works_there)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child must have a pid");
+    kill_process(pid, signal).expect("the harness must still run");
+}
+
+/// Ctrl-C and SIGTERM in the middle of a fault, and a kill, after which the services go with the harness.
+#[test]
+fn no_service_outlives_a_run_that_is_ended() {
+    if !are_here() {
+        return;
+    }
+    for (number, exit_code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
+        let dir = tempfile::tempdir().expect("there must be room");
+        let scenario = dir.path().join("away.toml");
+        let text = r#"
+            name = "away"
+            description = "Redis stands still until somebody ends the run."
+            [target]
+            kind = "reference"
+            [services]
+            kind = "processes"
+            store = "redis-mysql"
+            [load]
+            rate = 20
+            duration = "10m"
+            [[load.stream]]
+            name = "all"
+            connection = "reused"
+            mix = { list = 1 }
+            [[event]]
+            action = "fault"
+            of = "redis"
+            fault = "pause"
+            for = "9m"
+            at = "10ms"
+            "#;
+        fs::write(&scenario, text).expect("the scenario must be written");
+        let run = dir.path().join("run");
+        let out = run.display().to_string();
+        let scenario = scenario.display().to_string();
+        let mut child = harness(&["scenario", &scenario, "--quiet", "--out", &out]);
+        let mut child = child.stdout(Stdio::null()).spawn().expect("the harness must start");
+        until("the load runs", || fs::metadata(run.join("attempts.bin")).is_ok());
+        let services = ["etcd", "mysql", "redis"].map(|name| run.join(name));
+        assert!(services.iter().all(|folder| somebody_works_in(folder)));
+        signal(&child, number);
+        assert_eq!(child.wait().expect("it must end").code(), exit_code, "{number:?}");
+        if exit_code.is_some() {
+            assert!(!somebody_works_in(dir.path()), "{number:?}");
+            assert!(services.iter().all(|folder| !folder.exists()), "their data are gone too");
+        } else {
+            until("the services are gone", || !services.iter().any(|folder| somebody_works_in(folder)));
+            // The server outlives a killed harness, as ARCHITECTURE.md says.
+            end_all_in(dir.path());
+        }
+    }
+}
+
+fn end_all_in(folder: &Path) {
+    let folder = folder.canonicalize().expect("the folder must be there");
+    for entry in fs::read_dir("/proc").expect("there must be a /proc").flatten() {
+        let works_there = fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(&folder));
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let (true, Some(pid)) = (works_there, pid) {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// One message that says what is missing and what helps, and exit 3; nothing is skipped.
+#[test]
+fn what_is_missing_is_said_with_exit_code_3() {
+    let dir = tempfile::tempdir().expect("there must be room");
+    let out = dir.path().join("run").display().to_string();
+    let start = |kind: &str, more: &[&str]| {
+        let mut arguments = vec!["scenario", "smoke", "--quiet", "--out", &out, "--services", kind];
+        arguments.extend(more);
+        let said = harness(&arguments).env("PATH", dir.path()).env("DOCKER_HOST", "unix:///nowhere").output();
+        let Output { status, stderr, .. } = said.expect("the harness must start");
+        (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+    };
+    // A server that is at hand, so that nothing has to be built without a PATH.
+    let server = ["--old", env!("CARGO_BIN_EXE_harness")];
+    let (code, said) = start("processes", &server);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("`apt-get install etcd-server") && said.contains("as processes"), "{said}");
+    let (code, said) = start("containers", &server);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("failed to use containers: ") && said.contains("`--services processes`"), "{said}");
+    let (code, said) = start("auto", &[&server[..], &["--set", "services.store=redis-mysql"]].concat());
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("nothing works. As processes: ") && said.contains("As containers: "), "{said}");
+    let away = ["--set", "services.redis=127.0.0.1:9", "--set", "services.mysql=127.0.0.1:9"];
+    let (code, said) = start("external", &[&server[..], &away].concat());
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("start it, or name another with services."), "{said}");
+}
