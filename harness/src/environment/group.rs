@@ -70,20 +70,7 @@ impl Group {
         work_dir: &Path,
         log: &File,
     ) -> Result<Self, Error> {
-        set_child_subreaper(Some(getpid())).map_err(|error| Error::Subreaper(error.into()))?;
-        let failed = |source| Error::Run { command: program.display().to_string(), source };
-        let child = Command::new(program)
-            .args(arguments)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .current_dir(work_dir)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(failed)?)
-            .stderr(log.try_clone().map_err(failed)?)
-            .spawn()
-            .map_err(failed)?;
-        let leader =
-            i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's pid must be valid");
+        let leader = spawn(program, arguments, variables, work_dir, log)?;
         Ok(Self {
             leader,
             watched: Arc::new(AtomicI32::new(leader.as_raw_pid())),
@@ -99,11 +86,24 @@ impl Group {
         GroupWatch { leader: Arc::clone(&self.watched) }
     }
 
-    /// Puts another group in the place of this one, of which nobody is left; whoever watched this one watches that.
-    pub(super) fn succeed(&mut self, mut next: Self) {
-        self.watched.store(next.leader.as_raw_pid(), Relaxed);
-        next.watched = Arc::clone(&self.watched);
-        *self = next;
+    /// Kills whatever is left and starts `program` in its place; whoever watched the one watches the other.
+    ///
+    /// # Errors
+    /// As [`Group::start`].
+    pub(super) fn start_again(
+        &mut self,
+        program: &Path,
+        arguments: &[&OsStr],
+        variables: &[(&str, String)],
+        log: &File,
+    ) -> Result<(), Error> {
+        self.kill();
+        // In the same group, because another one would take the new process for one of its own.
+        self.leader = spawn(program, arguments, variables, &self.work_dir, log)?;
+        self.watched.store(self.leader.as_raw_pid(), Relaxed);
+        self.leader_status = None;
+        self.seen = BTreeSet::from([self.leader.as_raw_pid()]);
+        Ok(())
     }
 
     /// How the first process ended, once it has.
@@ -210,6 +210,29 @@ impl GroupWatch {
     }
 }
 
+/// Starts a program as the leader of a process group of its own.
+fn spawn(
+    program: &Path,
+    arguments: &[&OsStr],
+    variables: &[(&str, String)],
+    work_dir: &Path,
+    log: &File,
+) -> Result<Pid, Error> {
+    set_child_subreaper(Some(getpid())).map_err(|error| Error::Subreaper(error.into()))?;
+    let failed = |source| Error::Run { command: program.display().to_string(), source };
+    let child = Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .current_dir(work_dir)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(failed)?)
+        .stderr(log.try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    Ok(i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's pid must be valid"))
+}
+
 /// Describes the end of a process for a message.
 #[must_use]
 pub(super) fn ended_how(status: WaitStatus) -> String {
@@ -295,6 +318,22 @@ mod tests {
         assert_eq!(group.running(&fs::canonicalize("/usr/bin/sleep").unwrap()), Some(successor));
         assert_eq!(group.kill(), 1);
         assert!(gone(successor) && !group.watch().alive());
+    }
+
+    /// A server that was killed as a fault: the next one lives, and nobody takes it for one of those that were left.
+    #[test]
+    fn whoever_is_started_again_takes_the_place_of_the_killed() {
+        let (dir, mut group) = shell("sleep 600 & echo $! >>pids; wait");
+        let first = pids(&dir, 1)[0];
+        let watch = group.watch();
+        let log = File::create(dir.path().join("log")).unwrap();
+        let arguments = ["-c", "sleep 600 & echo $! >>pids; wait"].map(OsStr::new);
+        group.start_again(Path::new("/bin/sh"), &arguments, &[], &log).unwrap();
+        let second = pids(&dir, 2)[1];
+        assert!(gone(first) && watch.alive() && group.leader_status().is_none());
+        assert_eq!(group.members().len(), 2);
+        drop(group);
+        assert!(gone(second) && !watch.alive());
     }
 
     #[test]

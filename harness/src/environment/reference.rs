@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io, mem,
     path::{Path, PathBuf},
     process::Stdio,
@@ -46,6 +46,8 @@ const TAIL_BYTES_MAX: usize = 2_000;
 const FAULTS: &str = "SECKILL_FAULTS";
 /// The server's log in the run's folder.
 const LOG: &str = "server.log";
+/// How the server is started.
+const ARGUMENTS: [&str; 3] = ["serve", "-c", settings::SETTINGS];
 /// The server's working directory in the run's folder.
 const WORK_DIR: &str = "work";
 
@@ -79,16 +81,18 @@ struct Start {
 }
 
 impl Start {
-    fn group(&self, work_dir: &Path) -> Result<Group, Error> {
+    fn log(&self) -> Result<File, Error> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        let log = log.map_err(Error::file("open the server's log", &self.log))?;
-        Group::start(
-            &self.program,
-            &["serve", "-c", settings::SETTINGS].map(OsStr::new),
-            &self.faults,
-            work_dir,
-            &log,
-        )
+        log.map_err(Error::file("open the server's log", &self.log))
+    }
+
+    fn group(&self, work_dir: &Path) -> Result<Group, Error> {
+        Group::start(&self.program, &ARGUMENTS.map(OsStr::new), &self.faults, work_dir, &self.log()?)
+    }
+
+    /// Once more, in the place of whatever is left.
+    fn again(&self, group: &mut Group) -> Result<(), Error> {
+        group.start_again(&self.program, &ARGUMENTS.map(OsStr::new), &self.faults, &self.log()?)
     }
 }
 
@@ -279,9 +283,7 @@ impl Reference {
     /// # Errors
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<(), Error> {
-        self.group.kill();
-        let group = self.start.group(&self.work_dir)?;
-        self.group.succeed(group);
+        self.start.again(&mut self.group)?;
         self.become_ready(READY_LIMIT).await
     }
 
