@@ -38,7 +38,7 @@ pub(super) async fn of_server(action: &FaultAction, reference: &mut Reference, c
             reference.signal(Signal::STOP);
             sleep(lasts).await;
             reference.signal(Signal::CONT);
-            reference.see_ready().await
+            reference.become_ready().await
         }
         Fault::Partition | Fault::Reset | Fault::Slow { .. } | Fault::Compact => {
             return Ending::impossible(clock, "no such thing can happen to the server");

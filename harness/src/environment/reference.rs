@@ -153,7 +153,7 @@ impl Reference {
             services,
             start,
         };
-        reference.become_ready(READY_LIMIT).await?;
+        reference.become_ready().await?;
         let token = reference.work_dir.join(settings::ADMIN_TOKEN);
         let token = fs::read_to_string(&token).map_err(Error::file("read the admin token from", &token))?;
         token.trim().clone_into(&mut reference.control.token);
@@ -284,20 +284,12 @@ impl Reference {
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         self.start.again(&mut self.group)?;
-        self.become_ready(READY_LIMIT).await
+        self.become_ready().await
     }
 
     /// Sends a signal to every process of the server.
     pub fn signal(&mut self, signal: Signal) {
         self.group.signal_all(signal);
-    }
-
-    /// Returns when the server is ready, at the latest after what it may take to start.
-    ///
-    /// # Errors
-    /// When it has ended, or is not ready in time.
-    pub async fn see_ready(&mut self) -> Result<(), Error> {
-        self.become_ready(READY_LIMIT).await
     }
 
     /// Stops every process, in order where it is heeded, and reads the store. Orders that are on their way into it
@@ -337,8 +329,12 @@ impl Reference {
         }
     }
 
-    async fn become_ready(&mut self, limit: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + limit;
+    /// Returns when the server is ready, at the latest after what it may take to start.
+    ///
+    /// # Errors
+    /// When it has ended, or is not ready in time.
+    pub async fn become_ready(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + READY_LIMIT;
         loop {
             if self.control.ready().await {
                 return Ok(());
@@ -346,7 +342,7 @@ impl Reference {
             let how = match self.group.leader_status() {
                 Some(status) => Some(ended_how(status)),
                 None if Instant::now() >= deadline => {
-                    Some(format!("it was not after {} s (GET /health/ready)", limit.as_secs_f32()))
+                    Some(format!("it was not after {} s (GET /health/ready)", READY_LIMIT.as_secs_f32()))
                 }
                 None => None,
             };

@@ -58,6 +58,9 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         if !example.contains("[load]\n") {
             example = format!("[load]\nrate = 100\nduration = \"10s\"\n{example}");
         }
+        if !example.contains("[[load.stream]]\n") {
+            example += "\n[[load.stream]]\nname = \"all\"\nconnection = \"reused\"\n";
+        }
         if !example.starts_with("name = ") {
             let head = "name = \"part\"\ndescription = \"A part.\"\n[target]\nkind = \"reference\"\n";
             example = format!("{head}{example}");
@@ -146,108 +149,146 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 #[expect(clippy::too_many_lines, reason = "most of them are what the commands print")]
 fn list_and_plan_of_the_repository() {
     insta::assert_snapshot!(run("list").1, @"
-    name                              target     time  what
-    bench/reload                      reference    8s  One run of `harness bench
-                                                       reload`: a storm, twenty
-                                                       changes under load, seven
-                                                       without.
-    bench/upgrade                     reference   10s  One run of `harness bench
-                                                       upgrade`: ten swaps between
-                                                       two quiet times.
-    etcd/bad                          reference   10s  Keys that are malformed, torn
-                                                       or out of range change
-                                                       nothing.
-    etcd                              reference   10s  Keys of etcd change, and each
-                                                       change is served within 20
-                                                       ms.
-    etcd/fault                        reference   12s  etcd is killed, frozen and
-                                                       compacted under load, and no
-                                                       request is lost.
-    etcd/storm                        reference   10s  Keys change hundreds of times
-                                                       a second, and the last change
-                                                       is served.
-    etcd/upgrade                      reference   10s  Keys change while the binary
-                                                       is swapped, and no change is
-                                                       lost.
-    fault/frozen                      reference    8s  The process is stopped for 3
-                                                       s and goes on; slow answers,
-                                                       but none lost.
-    fault/new-process                 reference   10s  Binaries that exit, hang, are
-                                                       garbage or missing; nothing
-                                                       may be lost.
-    file/bad                          reference   10s  Files that are malformed,
-                                                       torn or out of range change
-                                                       nothing.
-    file                              reference   10s  Files change in every way,
-                                                       and each change is served
-                                                       within 20 ms.
-    file/storm                        reference   10s  Files are rewritten a
-                                                       thousand times a second, and
-                                                       the last change is served.
-    file/upgrade                      reference   10s  Files change while the binary
-                                                       is swapped, and no change is
-                                                       lost.
-    must-fail/broken/answer-twice     reference    3s  One answer in 49 comes twice;
-                                                       must end in exit 1.
-    must-fail/broken/drop             reference    3s  One answer in 49 is never
-                                                       sent and its connection
-                                                       closed; must end in exit 1.
-    must-fail/broken/generation-back  reference    3s  One answer in 49 names an
-                                                       older configuration; must end
-                                                       in exit 5.
-    must-fail/broken/lose-order       reference    3s  One order in 10 is
-                                                       acknowledged and not stored;
-                                                       must end in exit 5.
-    must-fail/broken/oversell         reference    3s  More is sold than there is;
-                                                       must end in exit 5.
-    must-fail/broken/reset-on-drain   reference    3s  An upgrade resets connections
-                                                       instead of moving them; must
-                                                       end in exit 1.
-    must-fail/broken/stale-config     reference    3s  Answers name the old
-                                                       configuration for 900 ms;
-                                                       must end in exit 1.
-    must-fail/broken/store-twice      reference    3s  One order in 10 is stored
-                                                       twice; must end in exit 5.
-    must-fail/broken/truncate-body    reference    3s  One answer in 49 is a byte
-                                                       too short; must end in exit
-                                                       1.
-    must-fail/broken/wrong-body       reference    3s  One answer in 49 has a wrong
-                                                       byte; must end in exit 1.
-    must-fail/reuseport               reference   20s  The SO_REUSEPORT swap of the
-                                                       seed, 40 times; must end in
-                                                       exit 1.
-    must-fail/stop-start              reference   12s  Five plain restarts; must end
-                                                       in exit 1 with the gap of
-                                                       each.
-    push/bad                          reference   10s  Pushes that are malformed,
-                                                       out of range or overtaken
-                                                       change nothing.
-    push                              reference   10s  Changes are pushed, and each
-                                                       is served within 2 ms.
-    push/storm                        reference   10s  Hundreds of pushes a second,
-                                                       and the last change is
-                                                       served.
-    push/upgrade                      reference   10s  Changes are pushed while the
-                                                       binary is swapped, and no
-                                                       change is lost.
-    smoke                             reference    4s  Five binary swaps in four
-                                                       seconds of light load.
-    streams                           reference   12s  Ten binary swaps under strict
-                                                       clients of HTTP/1.1 and
-                                                       HTTP/2, and under reqwest.
-    timer/bad                         reference   10s  What a timer finds malformed,
-                                                       torn or out of range changes
-                                                       nothing.
-    timer/storm                       reference   10s  What a timer looks at changes
-                                                       a thousand times a second.
-    timer                             reference   10s  A timer finds what changed in
-                                                       a file, in etcd and at an
-                                                       address.
-    timer/upgrade                     reference   10s  What a timer looks at changes
-                                                       while the binary is swapped.
-    upgrade                           reference   40s  Sixty binary swaps under
-                                                       load; not one request may
-                                                       fail.
+    name                              target       time  what
+    bench/reload                      reference      8s  One run of `harness bench
+                                                         reload`: a storm, twenty
+                                                         changes under load, seven
+                                                         without.
+    bench/upgrade                     reference     10s  One run of `harness bench
+                                                         upgrade`: ten swaps between
+                                                         two quiet times.
+    etcd/bad                          reference     10s  Keys that are malformed,
+                                                         torn or out of range change
+                                                         nothing.
+    etcd                              reference     10s  Keys of etcd change, and
+                                                         each change is served
+                                                         within 20 ms.
+    etcd/fault                        reference     12s  etcd is killed, frozen and
+                                                         compacted under load, and
+                                                         no request is lost.
+    etcd/storm                        reference     10s  Keys change hundreds of
+                                                         times a second, and the
+                                                         last change is served.
+    etcd/upgrade                      reference     10s  Keys change while the
+                                                         binary is swapped, and no
+                                                         change is lost.
+    fault/frozen                      reference      8s  The process is stopped for
+                                                         3 s and goes on; slow
+                                                         answers, but none lost.
+    fault/mysql                       reference   3m 2s  MySQL is killed, stopped,
+                                                         cut off, reset and slowed
+                                                         down, 20 times each; no
+                                                         order is lost.
+    fault/new-process                 reference     10s  Binaries that exit, hang,
+                                                         are garbage or missing;
+                                                         nothing may be lost.
+    fault/redis                       reference   3m 2s  Redis is killed, stopped,
+                                                         cut off, reset and slowed
+                                                         down, 20 times each; no
+                                                         order is lost.
+    fault/server                      reference  1m 18s  The server is killed 50
+                                                         times under load; no
+                                                         acknowledged order is lost,
+                                                         none doubled.
+    file/bad                          reference     10s  Files that are malformed,
+                                                         torn or out of range change
+                                                         nothing.
+    file                              reference     10s  Files change in every way,
+                                                         and each change is served
+                                                         within 20 ms.
+    file/storm                        reference     10s  Files are rewritten a
+                                                         thousand times a second,
+                                                         and the last change is
+                                                         served.
+    file/upgrade                      reference     10s  Files change while the
+                                                         binary is swapped, and no
+                                                         change is lost.
+    must-fail/broken/answer-twice     reference      3s  One answer in 49 comes
+                                                         twice; must end in exit 1.
+    must-fail/broken/drop             reference      3s  One answer in 49 is never
+                                                         sent and its connection
+                                                         closed; must end in exit 1.
+    must-fail/broken/generation-back  reference      3s  One answer in 49 names an
+                                                         older configuration; must
+                                                         end in exit 5.
+    must-fail/broken/lose-order       reference      3s  One order in 10 is
+                                                         acknowledged and not
+                                                         stored; must end in exit 5.
+    must-fail/broken/oversell         reference      3s  More is sold than there is;
+                                                         must end in exit 5.
+    must-fail/broken/reset-on-drain   reference      3s  An upgrade resets
+                                                         connections instead of
+                                                         moving them; must end in
+                                                         exit 1.
+    must-fail/broken/stale-config     reference      3s  Answers name the old
+                                                         configuration for 900 ms;
+                                                         must end in exit 1.
+    must-fail/broken/store-twice      reference      3s  One order in 10 is stored
+                                                         twice; must end in exit 5.
+    must-fail/broken/truncate-body    reference      3s  One answer in 49 is a byte
+                                                         too short; must end in exit
+                                                         1.
+    must-fail/broken/wrong-body       reference      3s  One answer in 49 has a
+                                                         wrong byte; must end in
+                                                         exit 1.
+    must-fail/reuseport               reference     20s  The SO_REUSEPORT swap of
+                                                         the seed, 40 times; must
+                                                         end in exit 1.
+    must-fail/stop-start              reference     12s  Five plain restarts; must
+                                                         end in exit 1 with the gap
+                                                         of each.
+    push/bad                          reference     10s  Pushes that are malformed,
+                                                         out of range or overtaken
+                                                         change nothing.
+    push                              reference     10s  Changes are pushed, and
+                                                         each is served within 2 ms.
+    push/storm                        reference     10s  Hundreds of pushes a
+                                                         second, and the last change
+                                                         is served.
+    push/upgrade                      reference     10s  Changes are pushed while
+                                                         the binary is swapped, and
+                                                         no change is lost.
+    sale/rush                         reference      6s  10,000 users fight for 100
+                                                         pieces while the binary is
+                                                         swapped; 100 are sold.
+    sale/same-user                    reference     12s  The same users buy in two
+                                                         processes at once; nobody
+                                                         gets more than the limit.
+    sale/sold-out                     reference      8s  Everything sells out in the
+                                                         middle of a row of swaps;
+                                                         not one piece too many is
+                                                         sold.
+    smoke                             reference      4s  Five binary swaps in four
+                                                         seconds of light load.
+    streams                           reference     12s  Ten binary swaps under
+                                                         strict clients of HTTP/1.1
+                                                         and HTTP/2, and under
+                                                         reqwest.
+    timer/bad                         reference     10s  What a timer finds
+                                                         malformed, torn or out of
+                                                         range changes nothing.
+    timer/storm                       reference     10s  What a timer looks at
+                                                         changes a thousand times a
+                                                         second.
+    timer                             reference     10s  A timer finds what changed
+                                                         in a file, in etcd and at
+                                                         an address.
+    timer/upgrade                     reference     10s  What a timer looks at
+                                                         changes while the binary is
+                                                         swapped.
+    upgrade/etcd-compacts             reference     40s  Sixty binary swaps while
+                                                         etcd compacts every 350 ms;
+                                                         no change and no request is
+                                                         lost.
+    upgrade/mysql-frozen              reference     40s  Sixty binary swaps while
+                                                         MySQL stands still every 3
+                                                         s; no order is lost.
+    upgrade/redis-restarts            reference     40s  Sixty binary swaps while
+                                                         Redis restarts every 1.7 s;
+                                                         no order is lost.
+    upgrade                           reference     40s  Sixty binary swaps under
+                                                         load; not one request may
+                                                         fail.
     ");
     insta::assert_snapshot!(run("plan upgrade").1, @"
     upgrade
@@ -258,7 +299,7 @@ fn list_and_plan_of_the_repository() {
     load         40s, without warm-up; failed after 5s, slow after 250ms; at most
                  15625 in flight; 250/s to the control target
     seed         1
-    fingerprint  981b999ef7aa39153d8ae89299df911bd31521693b3f079d6ceee3fb49441238
+    fingerprint  fe8e0b6da3b2ca8fc69f60fcc3009452b004729dd886d82a79f030478d386f64
 
     stream  connection  rate/s  arrival  planned  requests
     busy    24 reused     2000  uniform    80000  list 6, info 2, buy 2, order 1

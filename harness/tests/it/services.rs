@@ -123,8 +123,8 @@ fn end_all_in(folder: &Path) {
 #[test]
 fn what_is_missing_is_said_with_exit_code_3() {
     let dir = tempfile::tempdir().expect("there must be room");
-    let out = dir.path().join("run").display().to_string();
     let start = |kind: &str, more: &[&str]| {
+        let out = dir.path().join(kind).display().to_string();
         let mut arguments = vec!["scenario", "smoke", "--quiet", "--out", &out, "--services", kind];
         arguments.extend(more);
         let said = harness(&arguments).env("PATH", dir.path()).env("DOCKER_HOST", "unix:///nowhere").output();
