@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// Far longer than any of it takes; only a bug gets there.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -146,4 +147,58 @@ fn what_is_missing_is_said_with_exit_code_3() {
     let (code, said) = start("external", &[&server[..], &away].concat());
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("start it, or name another with services."), "{said}");
+}
+
+/// The report of a run through Redis and MySQL, and how it ended.
+fn run(scenario: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let dir = tempfile::tempdir().expect("there must be room");
+    let out = dir.path().join("run").display().to_string();
+    let arguments = [&["scenario", scenario, "--quiet", "--services", "processes", "--out", &out][..], more];
+    let Output { status, stderr, .. } =
+        harness(&arguments.concat()).output().expect("the harness must start");
+    let report = fs::read_to_string(dir.path().join("run/report.json"));
+    let report = report.unwrap_or_else(|_| panic!("no report: {}", String::from_utf8_lossy(&stderr)));
+    (status.code(), serde_json::from_str(&report).expect("the report must be JSON"))
+}
+
+/// The invariants with this outcome.
+fn invariants(report: &Value, outcome: &str) -> Vec<String> {
+    let all = report["invariants"].as_array().expect("it must be a list");
+    let with_it = all.iter().filter(|one| one["outcome"] == outcome);
+    with_it.map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Each fault of a server that buys through Redis and MySQL, and the invariant that has to find it.
+#[test]
+fn every_broken_store_is_caught() {
+    if !are_here() {
+        return;
+    }
+    for (name, caught_by) in [
+        ("answer-first", "acknowledged-orders-stored"),
+        ("forget-limit", "limit-per-user"),
+        ("write-twice", "stores-agree"),
+    ] {
+        let (code, report) = run(&format!("must-fail/stores/{name}"), &[]);
+        let failed = invariants(&report, "fail");
+        let is_caught = failed.iter().any(|found| found == caught_by);
+        assert!(code == Some(5) && is_caught, "{name}: {code:?} by {failed:?}: {}", report["verdict"]);
+    }
+}
+
+#[test]
+fn the_same_store_without_a_fault_passes() {
+    if !are_here() {
+        return;
+    }
+    let (code, report) = run("must-fail/stores/answer-first", &["--set", "target.faults=[]"]);
+    assert_eq!(code, Some(0), "{}", report["verdict"]);
+    assert!(
+        invariants(&report, "pass").iter().any(|name| name == "stores-agree"),
+        "{}",
+        report["invariants"]
+    );
+    for service in ["etcd", "mysql", "redis"] {
+        assert_eq!(report["environment"]["services"][service], "process");
+    }
 }
