@@ -51,7 +51,8 @@ pub fn contended(samples: &[MachineSample]) -> Vec<Interval> {
 pub fn measure(samples: &[MachineSample], when: Interval) -> Option<Machine> {
     let before = samples.partition_point(|sample| sample.at_ns <= when.from_ns);
     let after = samples.partition_point(|sample| sample.at_ns < when.to_ns);
-    let around = &samples[before.saturating_sub(1)..(after + 1).min(samples.len())];
+    // An empty stretch may lie in a row of samples of one moment, and then nothing is around it.
+    let around = samples.get(before.saturating_sub(1)..(after + 1).min(samples.len()))?;
     let [first, .., last] = around else { return None };
     // The sending thread is gone when the last sample is taken.
     let rise = |counter: fn(&MachineSample) -> Option<u64>| {
@@ -122,5 +123,8 @@ mod tests {
         let whole = measure(&samples, Interval { from_ns: 0, to_ns: u64::MAX }).unwrap();
         assert_eq!((whole.sender_delay_us, whole.own_cpu_us, whole.iowait_ms), (Some(6), 300, None));
         assert_eq!(measure(&[], Interval { from_ns: 0, to_ns: 1 }), None);
+        // A run that was ended before its clock had begun to go.
+        let early = [0, 0, 0].map(|at_ms| sample(at_ms, 0, None));
+        assert_eq!(measure(&early, Interval { from_ns: 0, to_ns: 0 }), None);
     }
 }

@@ -237,6 +237,17 @@ fn list_and_plan_of_the_repository() {
     must-fail/stop-start              reference     12s  Five plain restarts; must
                                                          end in exit 1 with the gap
                                                          of each.
+    must-fail/stores/answer-first     reference      3s  One order in 2 is
+                                                         acknowledged before Redis
+                                                         was asked; must end in exit
+                                                         5.
+    must-fail/stores/forget-limit     reference      3s  One of two processes
+                                                         forgets the limit per user;
+                                                         must end in exit 5.
+    must-fail/stores/write-twice      reference      3s  One order in 10 is written
+                                                         without a look at what is
+                                                         written; must end in exit
+                                                         5.
     push/bad                          reference     10s  Pushes that are malformed,
                                                          out of range or overtaken
                                                          change nothing.
