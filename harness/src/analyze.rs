@@ -97,6 +97,16 @@ pub struct Events {
     pub upgrades_ok: u64,
     /// Hard downtime of each event that ran, in the order of the observations.
     pub hard: Vec<Bounds>,
+    /// `None`: after no fault orders had a way into MySQL.
+    pub recovery: Option<Recovery>,
+}
+
+/// How soon the way of the orders into MySQL went on after the faults that had broken it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    pub faults: u64,
+    /// From the end of a fault until the orders from before it had arrived; `None`: they never did.
+    pub longest_ms: Option<u64>,
 }
 
 /// Analyses a run.
@@ -258,7 +268,18 @@ fn events(background: &Background, downtime: &Downtime) -> Events {
         unexpected: count(&|event| !event.as_expected) + planned.saturating_sub(ran),
         upgrades_ok: count(&|event| event.kind == "upgrade" && event.outcome == EventOutcome::Ok),
         hard: downtime.by_event(events.len()),
+        recovery: recovery(events),
     }
+}
+
+fn recovery(events: &[EventRecord]) -> Option<Recovery> {
+    let measured = events.iter().filter(|event| event.kind == "fault");
+    let measured: Vec<_> = measured.filter_map(|event| event.detail.get("recovered_ms")).collect();
+    let (faults, all) = (measured.len() as u64, measured.into_iter().map(serde_json::Value::as_u64));
+    (faults > 0).then(|| Recovery {
+        faults,
+        longest_ms: all.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max()),
+    })
 }
 
 #[cfg(test)]

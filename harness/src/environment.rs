@@ -38,7 +38,7 @@ pub use self::{
     pages::Pages,
     reference::{Reference, Stopped},
     release::{Release, Releases},
-    services::{Conduct, Error as ServicesError, Running, Services, lacks_etcd},
+    services::{Conduct, Error as ServicesError, Queue, Running, Services, lacks_etcd},
     settings::Place,
     store::Stored,
 };

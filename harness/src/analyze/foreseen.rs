@@ -43,7 +43,7 @@ impl Foreseen {
                 Victim::Service(Service::Etcd) => false,
                 Victim::Server => *fault == Fault::Kill,
             };
-            let to_ns = event.acked_ns.max(event.ended_ns) + RECOVERY_NS;
+            let to_ns = event.acked_ns + RECOVERY_NS;
             costs.then_some(Excuse { from_ns: event.started_ns, to_ns, victim: *victim })
         };
         Self { excuses: background.events.iter().filter_map(excuse).collect(), unforeseen: 0 }

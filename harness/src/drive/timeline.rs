@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{exec, fault, http, reload::Desk, signal, upgrade};
 use crate::{
     clock::RunClock,
-    environment::{Environment, Running, Services},
+    environment::{Environment, Queue, Running, Services},
     observe::{EventOutcome, EventRecord},
     plan::{Action, EventPlan, FaultAction, Service, Victim},
 };
@@ -48,7 +48,6 @@ pub async fn run(
     stop: &CancellationToken,
     records: &RefCell<Vec<EventRecord>>,
 ) {
-    let turns = Turns { events, load_ends_ns, clock: &clock, stop, records };
     // Only where nothing that is asked of the target can bring another process.
     let stays = events.iter().all(|event| Row::of(&event.action) != Row::Asked);
     let process = environment.serving_pid().filter(|_| stays);
@@ -57,7 +56,10 @@ pub async fn run(
         Environment::Reference(reference) => reference.lend_services(),
         Environment::External(_) => Services::default(),
     };
-    let asked = turns.take(Row::Asked, async |action| act(action, &mut *environment, &clock).await);
+    let queue = services.queue();
+    let turns = Turns { events, load_ends_ns, clock: &clock, stop, records, queue: queue.as_ref() };
+    let asked =
+        turns.take(Row::Asked, async |action| act(action, &mut *environment, queue.as_ref(), &clock).await);
     let changed = turns.take(Row::Changed, async |action| match (action, &mut desk) {
         (Action::Reload(action), Some(desk)) => desk.run(action).await,
         _ => Ending::impossible(&clock, "only the reference server's configuration is known"),
@@ -122,13 +124,16 @@ struct Turns<'a> {
     clock: &'a RunClock,
     stop: &'a CancellationToken,
     records: &'a RefCell<Vec<EventRecord>>,
+    queue: Option<&'a Queue>,
 }
 
 impl Turns<'_> {
     /// Has the faults of one service happen.
     async fn broken(&self, service: Service, mut running: Option<&mut Running>) {
         self.take(Row::Broken(service), async |action| match (action, running.as_deref_mut()) {
-            (Action::Fault(action), Some(running)) => fault::of_service(action, running, self.clock).await,
+            (Action::Fault(action), Some(running)) => {
+                fault::of_service(action, running, self.queue, self.clock).await
+            }
             _ => Ending::impossible(
                 self.clock,
                 &format!("there is no {} that could be broken", service.word()),
@@ -175,7 +180,12 @@ pub async fn wait_until(clock: &RunClock, at_ns: u64) {
     sleep_until(clock.instant(at_ns).into()).await;
 }
 
-async fn act(action: &Action, environment: &mut Environment, clock: &RunClock) -> Ending {
+async fn act(
+    action: &Action,
+    environment: &mut Environment,
+    queue: Option<&Queue>,
+    clock: &RunClock,
+) -> Ending {
     match (action, environment) {
         (Action::Upgrade { binary, expect_ok }, Environment::Reference(reference)) => {
             upgrade::run(reference, clock, binary.as_deref(), *expect_ok).await
@@ -191,7 +201,7 @@ async fn act(action: &Action, environment: &mut Environment, clock: &RunClock) -
             signal::run(signal, pid_file.as_deref(), environment, clock)
         }
         (Action::Fault(action), Environment::Reference(reference)) => {
-            fault::of_server(action, reference, clock).await
+            fault::of_server(action, reference, queue, clock).await
         }
         (Action::Reload(_) | Action::Fault(_), _) => Ending::impossible(clock, "it has a row of its own"),
     }

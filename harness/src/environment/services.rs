@@ -24,7 +24,7 @@ use std::{
 };
 
 use super::{Gateway, Stored};
-use crate::plan::Service;
+use crate::plan::{Access, Service};
 
 pub use self::{link::Conduct, running::Running, start::lacks_etcd};
 
@@ -74,6 +74,13 @@ impl Services {
         self.running.iter().map(kind).collect()
     }
 
+    /// The way of the orders into MySQL; `None`: the server does not buy through Redis.
+    #[must_use]
+    pub fn queue(&self) -> Option<Queue> {
+        self.get(Service::Mysql)?;
+        Some(Queue { redis: self.get(Service::Redis)?.access().clone() })
+    }
+
     /// Waits until the orders on their way to MySQL have arrived there, and for how long that was; `None`: the server
     /// does not buy through Redis.
     ///
@@ -101,6 +108,20 @@ impl Services {
         for running in self.running.into_values() {
             running.stop().await;
         }
+    }
+}
+
+/// The way of the orders from Redis into MySQL.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    redis: Access,
+}
+
+impl Queue {
+    /// Waits until every order that was taken before now has arrived in MySQL, and for how long that was; `None`: for
+    /// longer than `limit`.
+    pub async fn catch_up(&self, limit: Duration) -> Option<Duration> {
+        ledger::catch_up(&self.redis, limit).await
     }
 }
 

@@ -35,7 +35,7 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 13] = [
+const GATES: [(&str, Limit); 14] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("unforeseen_max", Limit::Count(Gate::UnforeseenMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
@@ -46,6 +46,7 @@ const GATES: [(&str, Limit); 13] = [
     ("events_failed_max", Limit::Count(Gate::EventsFailedMax)),
     ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
     ("stale_ms_max", Limit::Ms(Gate::StaleMsMax)),
+    ("recovery_ms_max", Limit::Ms(Gate::RecoveryMsMax)),
     ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
     ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),

@@ -3,7 +3,7 @@
 use super::{Outcome, machine};
 use crate::{
     analyze::{
-        Analysis,
+        Analysis, Recovery,
         intervals::Interval,
         latency::Quantiles,
         load::Load,
@@ -78,6 +78,7 @@ pub(super) fn name(gate: Gate) -> &'static str {
         Gate::FileP99MsMax(_) => "propagation_p99_ms_max.file",
         Gate::EtcdP99MsMax(_) => "propagation_p99_ms_max.etcd",
         Gate::TimerP99MsMax(_) => "propagation_p99_ms_max.timer",
+        Gate::RecoveryMsMax(_) => "recovery_ms_max",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
         Gate::BlindMsMax(_) => "blind_ms_max",
@@ -141,6 +142,7 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
     let is_unmeasured = match gate {
         Gate::StaleMsMax(_) => actual.is_none(),
+        Gate::RecoveryMsMax(_) => analysis.events.recovery.is_none(),
         Gate::PushP99MsMax(_) => is_without(analysis, Mechanism::Push),
         Gate::FileP99MsMax(_) => is_without(analysis, Mechanism::File),
         Gate::EtcdP99MsMax(_) => is_without(analysis, Mechanism::Etcd),
@@ -228,6 +230,7 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison 
         Gate::FileP99MsMax(limit) => effect(figures.propagation, Mechanism::File, limit),
         Gate::EtcdP99MsMax(limit) => effect(figures.propagation, Mechanism::Etcd, limit),
         Gate::TimerP99MsMax(limit) => effect(figures.propagation, Mechanism::Timer, limit),
+        Gate::RecoveryMsMax(limit) => recovery(analysis.events.recovery, limit),
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {
             let unsent = analysis.load.unsent;
@@ -292,6 +295,24 @@ fn effect(changes: &[Propagation], mechanism: Mechanism, limit: f64) -> Comparis
                 "99 % of the changes by {word} had their effect within {actual:.3} ms; the limit is {limit} ms."
             )
         }
+    };
+    Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
+}
+
+/// How long the orders from before the end of a fault took into MySQL.
+fn recovery(recovery: Option<Recovery>, limit: f64) -> Comparison {
+    let actual = recovery.and_then(|recovery| recovery.longest_ms).map(to_f64);
+    let reason = match (recovery, actual) {
+        (None, _) => "No fault ended after which orders had a way into MySQL.".to_owned(),
+        (Some(Recovery { faults, .. }), None) => {
+            format!(
+                "After one of {faults} faults the orders from before never got into MySQL; the limit is {limit} ms."
+            )
+        }
+        (Some(Recovery { faults, .. }), Some(actual)) => format!(
+            "After each of {faults} faults the orders from before were in MySQL within {actual:.0} ms; the limit is \
+             {limit} ms."
+        ),
     };
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
 }

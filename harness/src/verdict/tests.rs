@@ -6,7 +6,7 @@ use proptest::{
     collection::vec,
     prelude::{Just, any, prop_assert, prop_oneof, proptest},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Outcome, Verdict, judge};
 use crate::{
@@ -30,6 +30,9 @@ fn sound(gates: &[Gate]) -> Log {
     log.observations.plan.gates = gates.to_vec();
     log.steady(NEW, 0, 1_000).steady(REUSED, 0, 1_000).bought("o1", "k1").event(upgrade(1, 200, 300));
     for (number, gate) in (2..).zip(gates) {
+        if matches!(gate, Gate::RecoveryMsMax(_)) {
+            recovers(&mut log, number, json!(40));
+        }
         if let Some((_, by)) = super::gates::name(*gate).split_once("propagation_p99_ms_max.") {
             changed(&mut log, number, by, 600);
             for attempt in &mut log.observations.attempts {
@@ -57,7 +60,7 @@ fn shown_late(log: &mut Log, by: &str) {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 17] = [
+const PROOFS: [Proof; 19] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::UnforeseenMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
@@ -72,10 +75,20 @@ const PROOFS: [Proof; 17] = [
     (Gate::FileP99MsMax(20.0), |log| shown_late(log, "file"), ExitCode::GateFailed),
     (Gate::EtcdP99MsMax(20.0), |log| shown_late(log, "etcd"), ExitCode::GateFailed),
     (Gate::TimerP99MsMax(20.0), |log| shown_late(log, "timer"), ExitCode::GateFailed),
+    (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, json!(41)), ExitCode::GateFailed),
+    (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, json!(null)), ExitCode::GateFailed),
     (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
     (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
     (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
 ];
+
+/// A fault after which the orders from before it arrive after some milliseconds, or never.
+fn recovers(log: &mut Log, number: u64, after_ms: Value) {
+    let mut fault = upgrade(number, 700, 800);
+    fault.kind = "fault".to_owned();
+    fault.detail = json!({ "of": "mysql", "recovered_ms": after_ms });
+    log.event(fault);
+}
 
 fn one_fails(log: &mut Log) {
     log.bad(1_100, 1_101, Cause::Reset);
@@ -117,6 +130,7 @@ fn every_gate_is_proven_able_to_fail() {
     let mut proven: Vec<&str> = PROOFS.map(|(gate, ..)| super::gates::name(gate)).into();
     known.sort_unstable();
     proven.sort_unstable();
+    proven.dedup();
     assert_eq!(proven, known);
     for (gate, spoil, exit_code) in PROOFS {
         let mut log = sound(&[gate]);
@@ -147,7 +161,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 17] = [
+const KEPT: [Gate; 18] = [
     Gate::FailedMax(0),
     Gate::UnforeseenMax(0),
     Gate::AvailabilityMin(1.0),
@@ -162,6 +176,7 @@ const KEPT: [Gate; 17] = [
     Gate::FileP99MsMax(1.0),
     Gate::EtcdP99MsMax(1.0),
     Gate::TimerP99MsMax(1.0),
+    Gate::RecoveryMsMax(40.0),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
     Gate::BlindMsMax(0.0),
@@ -273,6 +288,15 @@ fn propagation_without_a_change_is_inconclusive() {
     log.observations.events.truncate(1);
     log.observations.plan.events.truncate(1);
     let reason = "No change by timer was acknowledged, so nothing could spread.";
+    check(&log, ExitCode::Inconclusive, &[reason]);
+}
+
+#[test]
+fn recovery_without_a_fault_is_inconclusive() {
+    let mut log = sound(&[Gate::RecoveryMsMax(1_000.0)]);
+    log.observations.events.truncate(1);
+    log.observations.plan.events.truncate(1);
+    let reason = "No fault ended after which orders had a way into MySQL.";
     check(&log, ExitCode::Inconclusive, &[reason]);
 }
 

@@ -175,14 +175,14 @@ fn list_and_plan_of_the_repository() {
     fault/frozen                      reference      8s  The process is stopped for
                                                          3 s and goes on; slow
                                                          answers, but none lost.
-    fault/mysql                       reference   3m 2s  MySQL is killed, stopped,
+    fault/mysql                       reference   4m 2s  MySQL is killed, stopped,
                                                          cut off, reset and slowed
                                                          down, 20 times each; no
                                                          order is lost.
     fault/new-process                 reference     10s  Binaries that exit, hang,
                                                          are garbage or missing;
                                                          nothing may be lost.
-    fault/redis                       reference   3m 2s  Redis is killed, stopped,
+    fault/redis                       reference   4m 2s  Redis is killed, stopped,
                                                          cut off, reset and slowed
                                                          down, 20 times each; no
                                                          order is lost.

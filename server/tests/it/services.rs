@@ -60,13 +60,14 @@ fn a_redis_that_was_killed_is_bought_from_again_and_has_forgotten_nothing() {
     let server = start(&services, IMPATIENT, "");
     let mut client = Client::connect(server.public);
     let order = must_buy(&server, &mut client, "a");
+    // Else it may be on its way in a Redis that is killed.
+    services.mysql.until(1);
     services.redis.kill();
     until_refused(&server, &mut client, "b", "redis is away");
     assert_eq!(client.get("/event/list").status, 200);
     let info = client.get("/event/info?id=1").json();
     assert!(info["from_cache"].is_object(), "{info}");
     // What is in MySQL is found there.
-    services.mysql.until(1);
     assert_eq!(server.find(&mut client, 5, order["id"].as_str().unwrap()).json(), order);
     services.redis.start_again();
     until_bought(&server, &mut client, "b");

@@ -54,6 +54,24 @@ pub(super) async fn settle(redis: &Access) -> Result<Duration, Error> {
     }
 }
 
+/// Waits until every order that was taken before now has arrived in MySQL, and for how long that was; `None`: for longer
+/// than `limit`. A Redis that is away meanwhile is asked again.
+pub(super) async fn catch_up(redis: &Access, limit: Duration) -> Option<Duration> {
+    let begun = Instant::now();
+    let mut now = None;
+    loop {
+        if let Ok(mut asked) = connect(redis).await
+            && asked.has_caught_up(&mut now, limit.saturating_sub(begun.elapsed())).await.is_ok_and(|has| has)
+        {
+            return Some(begun.elapsed());
+        }
+        if begun.elapsed() >= limit {
+            return None;
+        }
+        sleep(QUIET_INTERVAL).await;
+    }
+}
+
 /// Reads everything back. The server must be stopped, or the figures move.
 ///
 /// # Errors
@@ -135,6 +153,29 @@ impl Asked<'_> {
         Ok(pending + lag)
     }
 
+    /// Asks until the oldest order of the stream is one that was taken after `now`, the time of Redis in milliseconds
+    /// when it was asked first; whether that was so before the end of `limit`.
+    async fn has_caught_up(&mut self, now: &mut Option<u64>, limit: Duration) -> Result<bool, Error> {
+        let now = match *now {
+            Some(now) => now,
+            None => *now.insert(milliseconds(&self.ask(&["TIME"]).await?)),
+        };
+        let begun = Instant::now();
+        loop {
+            let oldest = self.ask(&["XRANGE", STREAM, "-", "+", "COUNT", "1"]).await?;
+            let id = oldest.array().first().and_then(|entry| entry.array().first()?.text());
+            // An id is the time at which it was given, and a number.
+            let taken = id.and_then(|id| id.split('-').next()?.parse::<u64>().ok());
+            if id.is_none() || taken.is_some_and(|taken| taken > now) {
+                return Ok(true);
+            }
+            if begun.elapsed() >= limit {
+                return Ok(false);
+            }
+            sleep(QUIET_INTERVAL).await;
+        }
+    }
+
     /// A hash of goods with a number each.
     async fn stock(&mut self, key: &str) -> Result<BTreeMap<(u32, u32), i64>, Error> {
         let hash = self.ask(&["HGETALL", key]).await?;
@@ -149,6 +190,12 @@ impl Asked<'_> {
     fn odd(&self, why: String) -> Error {
         Error::Ledger { what: format!("the stock in Redis at {}", self.access.address), why }
     }
+}
+
+/// What the command `TIME` says: seconds and microseconds.
+fn milliseconds(time: &Value) -> u64 {
+    let parts = time.array().iter().filter_map(|part| part.text()?.parse::<u64>().ok());
+    parts.zip([1_000_000, 1]).map(|(part, unit)| part * unit).sum::<u64>() / 1_000
 }
 
 fn number(value: &Value) -> u64 {
