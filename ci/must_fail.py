@@ -1,6 +1,6 @@
-"""Says why the run of a report.json failed: its gates, and what the events cost.
+"""Says why the run of a report.json failed: its invariants, or its gates and what the events cost.
 
-Usage: must_fail.py REPORT_JSON. Without a failed gate, or with a failure that no event explains, it fails itself.
+Usage: must_fail.py REPORT_JSON. Without any of them, or with a failure that no event explains, it fails itself.
 """
 
 import json
@@ -8,6 +8,11 @@ import sys
 
 with open(sys.argv[1], encoding="utf-8") as file:
     report = json.load(file)
+if report["verdict"]["exit_code"] == 5:
+    violated = [check for check in report["invariants"] if check["outcome"] == "fail"]
+    for check in violated:
+        print(f"    {check['name']}: {check['detail']}")
+    sys.exit(0 if violated else "error: no invariant says what is incorrect")
 failed = [gate for gate in report["verdict"]["gates"] if gate["outcome"] == "fail"]
 for gate in failed:
     print(f"    {gate['name']}: {gate['actual']:g} where {gate['limit']:g} is the limit")

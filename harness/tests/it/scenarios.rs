@@ -172,6 +172,10 @@ fn list_and_plan_of_the_repository() {
     etcd/upgrade                      reference     10s  Keys change while the
                                                          binary is swapped, and no
                                                          change is lost.
+    fault/etcd                        reference   4m 2s  etcd is killed, stopped,
+                                                         cut off, reset, slowed down
+                                                         and compacted, 20 times
+                                                         each; no request is lost.
     fault/frozen                      reference      8s  The process is stopped for
                                                          3 s and goes on; slow
                                                          answers, but none lost.
@@ -186,10 +190,11 @@ fn list_and_plan_of_the_repository() {
                                                          cut off, reset and slowed
                                                          down, 20 times each; no
                                                          order is lost.
-    fault/server                      reference  1m 18s  The server is killed 50
-                                                         times under load; no
-                                                         acknowledged order is lost,
-                                                         none doubled.
+    fault/server                      reference  1m 40s  The server is killed 50
+                                                         times and stopped 20 times
+                                                         under load; no acknowledged
+                                                         order is lost, none
+                                                         doubled.
     file/bad                          reference     10s  Files that are malformed,
                                                          torn or out of range change
                                                          nothing.
