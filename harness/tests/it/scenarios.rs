@@ -150,6 +150,9 @@ fn smoke_is_short_and_the_control_arms_allow_no_failure() {
 fn list_and_plan_of_the_repository() {
     insta::assert_snapshot!(run("list").1, @"
     name                              target       time  what
+    bench/buying                      reference     10s  64 connections buy through
+                                                         Redis and MySQL as fast as
+                                                         they are answered.
     bench/reload                      reference      8s  One run of `harness bench
                                                          reload`: a storm, twenty
                                                          changes under load, seven
