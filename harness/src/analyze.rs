@@ -69,6 +69,8 @@ pub struct Analysis {
     pub requests: Requests,
     /// Failed attempts that no fault of the plan answers for.
     pub unforeseen: u64,
+    /// Attempts that ran out of time and that a fault of the plan answers for.
+    pub foreseen_timeouts: u64,
     /// The attempts that were not served, by what became of them.
     pub classes: Vec<(Class, ClassFigures)>,
     pub connections: Connections,
@@ -105,7 +107,7 @@ pub struct Events {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovery {
     pub faults: u64,
-    /// From the end of a fault until the orders from before it had arrived; `None`: they never did.
+    /// From the end of a fault until a new order and all before it had arrived; `None`: they never did.
     pub longest_ms: Option<u64>,
 }
 
@@ -241,6 +243,7 @@ impl<'a> Partial<'a> {
             ),
             excuse: look.and_then(|look| look.finish(background, &downtime, excused_ns)),
             unforeseen: self.foreseen.unforeseen(),
+            foreseen_timeouts: self.foreseen.timeouts(),
             classes: self.taxonomy.finish(),
             connections: counts::connections(&background.plan, &background.connections),
             availability: availability::measure(&background.events, &requests, &downtime, span, rescued),

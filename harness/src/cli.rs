@@ -236,9 +236,17 @@ pub fn run(
     }
 }
 
-/// The command line as it was typed.
+/// Settings whose values no report may show.
+const SECRETS: [&str; 2] = ["services.redis_auth=", "services.mysql_password="];
+
+/// The command line as it was typed, but for passwords.
 fn typed(args: &[OsString]) -> Vec<String> {
-    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
+    let shown = |arg: &OsString| {
+        let arg = arg.to_string_lossy();
+        let secret = SECRETS.iter().find_map(|name| arg.find(name).map(|at| at + name.len()));
+        secret.map_or_else(|| arg.to_string(), |at| format!("{}***", &arg[..at]))
+    };
+    args.iter().map(shown).collect()
 }
 
 impl CalibrateArgs {

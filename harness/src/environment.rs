@@ -10,6 +10,7 @@ mod control;
 mod external;
 mod gateway;
 mod group;
+mod log;
 mod machine;
 mod pages;
 mod ports;

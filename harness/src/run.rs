@@ -40,7 +40,7 @@ use crate::{
         load::{self, HeaderNames, LoadHandle, Workload},
         timeline,
     },
-    environment::{self, Environment, RunFacts, chain, shown},
+    environment::{self, Environment, GroupWatch, RunFacts, chain, shown},
     exit::ExitCode,
     observe::{self, EnvironmentRecord, EventRecord, Instrument, RunDir},
     plan::{Plan, TargetPlan},
@@ -247,7 +247,7 @@ async fn drive(
                 }
                 _ = show.tick() => progress.show(clock.now_ns(), &load.progress(), events.borrow().len()),
                 _ = look.tick() => {
-                    if watch.as_ref().is_some_and(|watch| !watch.alive()) {
+                    if watch.as_ref().is_some_and(GroupWatch::died) {
                         progress.say(ALL_DEAD);
                         watch = None;
                     }

@@ -211,3 +211,20 @@ fn without_a_scenarios_folder_it_says_so() {
         assert!(err.starts_with("error: failed to find a folder `scenarios` in "), "{err}");
     }
 }
+
+#[test]
+fn a_command_line_is_kept_without_passwords() {
+    let args = [
+        "harness",
+        "scenario",
+        "upgrade",
+        "--set",
+        "services.mysql_password=secret",
+        "--set=services.redis_auth=s",
+        "--set",
+        "load.rate=5",
+    ];
+    let kept = super::typed(&args.map(OsString::from)).join(" ");
+    let expected = "harness scenario upgrade --set services.mysql_password=*** --set=services.redis_auth=*** --set load.rate=5";
+    assert_eq!(kept, expected);
+}

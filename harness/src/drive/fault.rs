@@ -1,5 +1,5 @@
 //! A fault as an event: it begins, lasts, and is acknowledged when what was broken is ready again. Where orders have a way
-//! into MySQL that it has broken, it is over when those from before its acknowledgement have arrived.
+//! into MySQL that it has broken, it is over when one from after its acknowledgement has arrived, and all before it.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// For etcd to throw its history away.
 const COMPACT_LIMIT: Duration = Duration::from_secs(10);
-/// For the orders from before the end of a fault to arrive; what takes longer counts as endless.
+/// For an order from after the end of a fault, and those before it, to arrive; what takes longer counts as endless.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Breaks a service or the way to it, and mends it.

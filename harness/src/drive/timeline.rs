@@ -88,6 +88,10 @@ pub async fn run(
     if let Environment::Reference(reference) = environment {
         if stop.is_cancelled() {
             reference.signal(Signal::CONT);
+            // Orders on their way into the store are taken there by a server alone. Why there is none then says its log.
+            if reference.is_killed() {
+                let _tried = reference.start_again().await;
+            }
         }
         reference.take_back(services);
     }

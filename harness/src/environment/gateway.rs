@@ -59,6 +59,27 @@ impl Gateway {
         self.ask("kv/deleterange", &json!({ "key": STANDARD.encode(key) }), limit).await.map(drop)
     }
 
+    /// Deletes all keys that begin with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Gateway::put`].
+    pub async fn delete_below(&self, prefix: &str, limit: Duration) -> Result<(), Error> {
+        self.ask("kv/deleterange", &range_below(prefix), limit).await.map(drop)
+    }
+
+    /// All keys that begin with `prefix`, in order.
+    ///
+    /// # Errors
+    /// As [`Gateway::put`].
+    pub async fn keys_below(&self, prefix: &str, limit: Duration) -> Result<Vec<String>, Error> {
+        let mut asked = range_below(prefix);
+        asked["keys_only"] = Value::Bool(true);
+        let told = self.ask("kv/range", &asked, limit).await?;
+        let key = |kv: &Value| STANDARD.decode(kv["key"].as_str()?).ok();
+        let keys = told["kvs"].as_array().into_iter().flatten().filter_map(key);
+        Ok(keys.map(|key| String::from_utf8_lossy(&key).into_owned()).collect())
+    }
+
     /// What a key holds; `None`: there is none.
     ///
     /// # Errors
@@ -91,4 +112,10 @@ impl Gateway {
         let answer = request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
         answer.json().await.map_err(failed)
     }
+}
+
+/// From a prefix that ends with `/` to before the same with the character that follows it.
+fn range_below(prefix: &str) -> Value {
+    let end = format!("{}0", prefix.trim_end_matches('/'));
+    json!({ "key": STANDARD.encode(prefix), "range_end": STANDARD.encode(end) })
 }

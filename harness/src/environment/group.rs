@@ -53,7 +53,7 @@ pub struct Group {
 /// Tells whether a group has a living process, without keeping the group borrowed.
 #[derive(Debug, Clone)]
 pub struct GroupWatch {
-    /// Pid of the first process, of the last group that took another's place.
+    /// Pid of the first process, of the last group that took another's place; 0: it was killed on purpose.
     leader: Arc<AtomicI32>,
 }
 
@@ -140,6 +140,7 @@ impl Group {
 
     /// Kills whatever is left and waits until it is gone. Returns how many processes had to be killed.
     pub fn kill(&mut self) -> usize {
+        self.watched.store(0, Relaxed);
         let deadline = Instant::now() + KILL_LIMIT;
         let mut killed = BTreeSet::new();
         loop {
@@ -201,6 +202,12 @@ impl Drop for Group {
 }
 
 impl GroupWatch {
+    /// Whether no process of the group lives any more, and nobody killed it on purpose.
+    #[must_use]
+    pub fn died(&self) -> bool {
+        self.leader.load(Relaxed) != 0 && !self.alive()
+    }
+
     /// Whether a process of the group lives.
     #[must_use]
     pub fn alive(&self) -> bool {

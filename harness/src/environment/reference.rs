@@ -23,6 +23,7 @@ use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
     contents::Contents,
     group::ended_how,
+    log::tail,
     pages::Pages,
     ports,
     release::{BINARY, CURRENT},
@@ -40,8 +41,6 @@ const READY_INTERVAL: Duration = Duration::from_millis(20);
 const TOKENS_LIMIT: Duration = Duration::from_secs(60);
 /// For an orderly stop once the load is gone, asked for over the admin side and again by SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How much of the log goes into a message.
-const TAIL_BYTES_MAX: usize = 2_000;
 /// What a debug build of the server reads its faults from.
 const FAULTS: &str = "SECKILL_FAULTS";
 /// The server's log in the run's folder.
@@ -70,6 +69,7 @@ pub struct Reference {
     /// Lent to the timeline while it runs.
     services: Services,
     start: Start,
+    is_killed: bool,
 }
 
 /// How the server is started, the first time and after it was killed.
@@ -121,8 +121,9 @@ impl Reference {
         let mut releases = Releases::new(&work_dir, old.clone(), new.clone())?;
         let serving = releases.lay_out(None)?;
         releases.switch(serving.number)?;
-        let [api, admin] = ports::pick_two()?;
         let services = Services::start(&plan.services, folder).await?;
+        // Free until the server binds them, so not before anybody else looks for free ones.
+        let [api, admin] = ports::pick_two()?;
         let is_page = plan.reload.values().any(|feed| feed.from == Kept::Http);
         let pages = is_page.then(Pages::serve).transpose().map_err(Error::Pages)?;
         let contents = Arc::new(Contents::new(plan, seed, now));
@@ -152,6 +153,7 @@ impl Reference {
             pages,
             services,
             start,
+            is_killed: false,
         };
         reference.become_ready().await?;
         let token = reference.work_dir.join(settings::ADMIN_TOKEN);
@@ -276,6 +278,13 @@ impl Reference {
     /// Kills every process of the server at once.
     pub fn kill(&mut self) {
         self.group.kill();
+        self.is_killed = true;
+    }
+
+    /// It was killed, and not started again.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.is_killed
     }
 
     /// Starts the server once more, in the release that `current` points at; returns when it is ready.
@@ -284,6 +293,7 @@ impl Reference {
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         self.start.again(&mut self.group)?;
+        self.is_killed = false;
         self.become_ready().await
     }
 
@@ -383,18 +393,6 @@ async fn mint(program: &Path, users: u32, work_dir: &Path) -> Result<Vec<String>
     Ok(tokens)
 }
 
-/// The end of a text file, from the start of a line.
-pub(super) fn tail(path: &Path) -> String {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let text = text.trim_end();
-    if text.len() <= TAIL_BYTES_MAX {
-        return if text.is_empty() { "(nothing)".to_owned() } else { text.to_owned() };
-    }
-    let start = text.ceil_char_boundary(text.len() - TAIL_BYTES_MAX);
-    let cut = &text[start..];
-    cut.split_once('\n').map_or(cut, |(_, whole)| whole).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -433,15 +431,5 @@ mod tests {
     fn a_server_that_is_no_program_is_told() {
         let (_dir, reference) = start("", 1);
         assert!(matches!(reference, Err(Error::NotReady { .. })), "an empty script ends at once");
-    }
-
-    #[test]
-    fn a_long_log_is_cut_at_a_line() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        assert_eq!(tail(&path), "(nothing)");
-        fs::write(&path, "é12345678\n".repeat(1_000)).unwrap();
-        let end = tail(&path);
-        assert!(end.len() <= TAIL_BYTES_MAX && end.lines().all(|line| line == "é12345678"), "{end}");
     }
 }

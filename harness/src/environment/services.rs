@@ -8,6 +8,7 @@ mod container;
 mod ledger;
 mod link;
 mod mysql;
+mod owner;
 mod process;
 mod programs;
 mod ready;
@@ -118,8 +119,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Waits until every order that was taken before now has arrived in MySQL, and for how long that was; `None`: for
-    /// longer than `limit`.
+    /// Waits until somebody has bought again, and that order and all before it have arrived in MySQL, and for how long
+    /// that was; `None`: for longer than `limit`.
     pub async fn catch_up(&self, limit: Duration) -> Option<Duration> {
         ledger::catch_up(&self.redis, limit).await
     }
@@ -153,6 +154,11 @@ pub enum Error {
         "use {service} at {address}: it holds {what}, which may be somebody's; empty it by hand, or name another"
     )]
     NotEmpty { service: &'static str, address: String, what: String },
+    #[error(
+        "use {service} at {address}: another run uses it (the harness {owner}); wait for its end, name another, or if \
+         it was killed elsewhere remove {mark}"
+    )]
+    InUse { service: &'static str, address: String, owner: String, mark: &'static str },
     #[error("break {service} at {address}: it is not ours; use `--services processes`")]
     NotOurs { service: &'static str, address: String },
     #[error("break the way to {service}: there is no link to it in this plan")]

@@ -39,8 +39,8 @@ pub enum Gate {
     /// The same, of changes that a timer finds.
     #[serde(rename = "propagation_p99_ms_max.timer")]
     TimerP99MsMax(f64),
-    /// From the return of what a fault had taken away until the orders from before it are in MySQL, milliseconds; the
-    /// longest of the run.
+    /// From the return of what a fault had taken away until somebody has bought again and all orders up to that one are
+    /// in MySQL, milliseconds; the longest of the run.
     RecoveryMsMax(f64),
     /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
     LatenessP99UsMax(u64),

@@ -38,12 +38,13 @@ pub(super) fn read(section: &Section<'_>, target: Option<&TargetPlan>) -> Option
     let for_ns = duration(section, "for", &POSITIVE);
     let latency = duration(section, "latency", &POSITIVE);
     let bandwidth = section.integer("bandwidth", BANDWIDTH).map(|entry| entry.value);
+    // Also of one whose word is not known, so that all that is wrong is told at once.
+    check_victim(section, of, fault, target);
     let fault = match fault? {
         SLOW => Fault::Slow { latency_ms: latency.unwrap_or(0) / NS_PER_MS, bandwidth },
         other => other,
     };
     check_keys(section, fault);
-    check_victim(section, of, fault, target);
     Some(Action::Fault(FaultAction { of, fault, for_ms: for_ns.unwrap_or(0) / NS_PER_MS }))
 }
 
@@ -66,7 +67,7 @@ fn check_keys(section: &Section<'_>, fault: Fault) {
     }
 }
 
-fn check_victim(section: &Section<'_>, of: Victim, fault: Fault, target: Option<&TargetPlan>) {
+fn check_victim(section: &Section<'_>, of: Victim, fault: Option<Fault>, target: Option<&TargetPlan>) {
     let services = match target {
         Some(TargetPlan::Reference(reference)) => &reference.services,
         Some(TargetPlan::External(_)) => {
@@ -76,12 +77,12 @@ fn check_victim(section: &Section<'_>, of: Victim, fault: Fault, target: Option<
         }
         None => return,
     };
-    if fault == Fault::Compact && of != Victim::Service(Service::Etcd) {
+    if fault == Some(Fault::Compact) && of != Victim::Service(Service::Etcd) {
         section.fault_at("fault", "only etcd can be compacted", "write of = \"etcd\"");
         return;
     }
     match of {
-        Victim::Server if fault.is_of_link() => {
+        Victim::Server if fault.is_some_and(Fault::is_of_link) => {
             let hint = "write fault = \"kill\" or \"pause\", or of = \"redis\"";
             section.fault_at("fault", "the load goes to the server directly, not through a link", hint);
         }
@@ -98,7 +99,7 @@ fn check_victim(section: &Section<'_>, of: Victim, fault: Fault, target: Option<
         }
         Victim::Service(service) => {
             let is_external = matches!(services.from, Origin::External { .. });
-            if is_external && !fault.is_of_link() {
+            if is_external && fault.is_some_and(|fault| !fault.is_of_link()) {
                 let what = format!("{} is not ours, so it cannot be broken itself", service.word());
                 let hint = "write fault = \"partition\", \"reset\" or \"slow\", or use --services processes";
                 section.fault_at("fault", what, hint);

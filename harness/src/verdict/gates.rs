@@ -125,7 +125,10 @@ impl<'a> Figures<'a> {
         let failed = all.failed - excuse.timeouts;
         Some(Self {
             failed,
-            unforeseen: analysis.unforeseen.saturating_sub(excuse.timeouts),
+            // At least so many of them no fault answers for.
+            unforeseen: analysis
+                .unforeseen
+                .saturating_sub(excuse.timeouts.saturating_sub(analysis.foreseen_timeouts)),
             availability: (all.total > 0).then(|| to_f64(all.total - failed) / to_f64(all.total)),
             hard_upper_ns: excuse.hard_upper_ns,
             brownout_ns: excuse.brownout_ns,
@@ -299,19 +302,19 @@ fn effect(changes: &[Propagation], mechanism: Mechanism, limit: f64) -> Comparis
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }
 }
 
-/// How long the orders from before the end of a fault took into MySQL.
+/// How long after the end of a fault somebody had bought again and all orders up to that one were in MySQL.
 fn recovery(recovery: Option<Recovery>, limit: f64) -> Comparison {
     let actual = recovery.and_then(|recovery| recovery.longest_ms).map(to_f64);
     let reason = match (recovery, actual) {
         (None, _) => "No fault ended after which orders had a way into MySQL.".to_owned(),
         (Some(Recovery { faults, .. }), None) => {
             format!(
-                "After one of {faults} faults the orders from before never got into MySQL; the limit is {limit} ms."
+                "After one of {faults} faults no new order ever got into MySQL, or not all before it; the limit is {limit} ms."
             )
         }
         (Some(Recovery { faults, .. }), Some(actual)) => format!(
-            "After each of {faults} faults the orders from before were in MySQL within {actual:.0} ms; the limit is \
-             {limit} ms."
+            "After each of {faults} faults a new order and all before it were in MySQL within {actual:.0} ms; the limit \
+             is {limit} ms."
         ),
     };
     Comparison { limit, actual, kept: actual.is_some_and(|actual| actual <= limit), reason }

@@ -82,7 +82,7 @@ const PROOFS: [Proof; 19] = [
     (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
 ];
 
-/// A fault after which the orders from before it arrive after some milliseconds, or never.
+/// A fault after which a new order arrives after some milliseconds, or never.
 fn recovers(log: &mut Log, number: u64, after_ms: Option<u64>) {
     let mut fault = upgrade(number, 700, 800);
     fault.kind = "fault".to_owned();

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::{self, Write as _},
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -24,14 +25,14 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Whether the programs are there. In continuous integration they have to be.
-#[expect(clippy::print_stderr, reason = "what is not tested has to be said aloud")]
 fn are_here() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
     let missing = PROGRAMS.iter().find(|name| !folders.iter().any(|folder| folder.join(name).is_file()));
     let Some(missing) = missing else { return true };
     assert!(env::var_os("CI").is_none(), "{missing} is missing");
-    eprintln!("NOT TESTED: {missing} is missing");
+    // Not through `eprintln`, which is heard of a failed test only.
+    writeln!(io::stderr(), "NOT TESTED: {missing} is missing").expect("standard error must take it");
     false
 }
 
@@ -49,6 +50,17 @@ fn somebody_works_in(folder: &Path) -> bool {
         fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(&folder))
     };
     fs::read_dir("/proc").expect("there must be a /proc").flatten().any(works_there)
+}
+
+/// A process that works in the folder is stopped (proc_pid_stat(5), field 3).
+fn somebody_stands_still_in(folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
+    let stands_still = |entry: fs::DirEntry| {
+        let works_there = fs::read_link(entry.path().join("cwd")).is_ok_and(|path| path.starts_with(&folder));
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        works_there && stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    fs::read_dir("/proc").expect("there must be a /proc").flatten().any(stands_still)
 }
 
 fn signal(child: &Child, signal: Signal) {
@@ -93,8 +105,8 @@ fn no_service_outlives_a_run_that_is_ended() {
         let scenario = scenario.display().to_string();
         let mut child = harness(&["scenario", &scenario, "--quiet", "--out", &out]);
         let mut child = child.stdout(Stdio::null()).spawn().expect("the harness must start");
-        until("the load runs", || fs::metadata(run.join("attempts.bin")).is_ok());
         let services = ["etcd", "mysql", "redis"].map(|name| run.join(name));
+        until("the fault has begun", || somebody_stands_still_in(&services[2]));
         assert!(services.iter().all(|folder| somebody_works_in(folder)));
         signal(&child, number);
         assert_eq!(child.wait().expect("it must end").code(), exit_code, "{number:?}");

@@ -5,20 +5,20 @@
 
 use std::{
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use super::{
     Error,
-    process::{output, own_access},
+    owner::Owner,
+    process::{output, own_access, secret},
     programs::{ETCD, MYSQL, REDIS},
 };
 use crate::plan::{Access, Service};
 
 const DOCKER: &str = "docker";
-/// The label, `host:pid:start` of the harness that owns the container.
+/// The label with the harness that owns the container.
 const OWNER: &str = "seckill-harness.owner";
 /// How much of a log goes into a message.
 const TAIL_LINES: &str = "20";
@@ -34,7 +34,8 @@ impl Container {
     pub(super) async fn start(service: Service, image: &str) -> Result<(Self, Access), Error> {
         let access = own_access(service)?;
         let port = access.address.rsplit_once(':').map_or("", |(_, port)| port);
-        let container = Self { name: format!("seckill-harness-{}-{port}", service.word()) };
+        // Nobody else's: a name is what is removed in the end.
+        let container = Self { name: format!("seckill-harness-{}-{}", service.word(), secret()?) };
         let owner = format!("{OWNER}={}", Owner::us());
         let publish = format!("127.0.0.1:{port}:{}", port_inside(service));
         let mut words: Vec<String> =
@@ -73,8 +74,9 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let removing = Command::new(DOCKER)
-            .args(["rm", "--force", "--volumes", &self.name])
+        // Whoever ends a run must not wait for an engine that hangs.
+        let removing = Command::new("timeout")
+            .args(["--kill-after=5", "30", DOCKER, "rm", "--force", "--volumes", &self.name])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -184,49 +186,6 @@ pub(super) async fn sweep() -> Result<(), Error> {
     Ok(())
 }
 
-/// A harness that owns containers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Owner {
-    host: String,
-    pid: u32,
-    /// When the process started, in the kernel's ticks: a pid is used again.
-    start: String,
-}
-
-impl Owner {
-    fn us() -> Self {
-        let pid = std::process::id();
-        Self { host: host(), pid, start: start_of(pid).unwrap_or_default() }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.rsplitn(3, ':');
-        let (start, pid, host) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
-        Some(Self { host: host.to_owned(), pid, start: start.to_owned() })
-    }
-
-    /// Whether nobody can need its containers any more. Processes of other hosts cannot be seen from here.
-    fn is_gone(&self) -> bool {
-        self.host == host() && start_of(self.pid).as_deref() != Some(&self.start)
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.host, self.pid, self.start)
-    }
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// Field 22 of the state line; the name in parentheses may hold anything.
-fn start_of(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
-}
-
 async fn docker(words: &[impl AsRef<str>]) -> Result<String, Error> {
     let words: Vec<OsString> = words.iter().map(|word| word.as_ref().into()).collect();
     output(Path::new(DOCKER), &words).await
@@ -235,16 +194,6 @@ async fn docker(words: &[impl AsRef<str>]) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_those_whose_process_is_gone_are_swept() {
-        let us = Owner::us();
-        assert_eq!(Owner::parse(&us.to_string()), Some(us.clone()));
-        assert!(!us.is_gone());
-        assert!(Owner { start: "1".to_owned(), ..us.clone() }.is_gone(), "the pid is used again");
-        assert!(!Owner { start: "1".to_owned(), host: "elsewhere".to_owned(), ..us }.is_gone());
-        assert_eq!(Owner::parse("nonsense"), None);
-    }
 
     #[test]
     fn passwords_are_told_in_the_images_own_ways() {

@@ -12,10 +12,11 @@ use tokio::time::sleep;
 use super::{
     Error,
     mysql::Mysql,
+    owner::Owner,
     redis::{Redis, Value},
 };
 use crate::{
-    environment::Stored,
+    environment::{Gateway, Stored},
     observe::{StoredInitial, StoredOrder, StoredQueue, StoredStock},
     plan::{Access, Service},
 };
@@ -29,9 +30,14 @@ const INITIAL: &str = "seckill:initial";
 /// Orders on their way to MySQL, and who takes them there.
 const STREAM: &str = "seckill:orders";
 const GROUP: &str = "mysql";
-/// Says that what is there is a run's: a key of Redis, a table of MySQL.
+/// Below it is everything of etcd.
+const ETCD_PREFIX: &str = "/seckill/";
+/// Says that what is there is a run's, and whose: a key of Redis, of etcd, a table of MySQL.
 const CLAIM: &str = "seckill:harness";
+const CLAIM_KEY: &str = "/seckill/harness";
 const CLAIM_TABLE: &str = "seckill_harness";
+/// What the server makes in MySQL, and the claim last, so that half of it can be removed once more.
+const TABLES: [&str; 6] = ["orders", "stock", "written", "activities", "migrations", CLAIM_TABLE];
 
 /// For every order to arrive in MySQL once nobody buys any more. The server promises a second.
 const QUIET_LIMIT: Duration = Duration::from_secs(10);
@@ -54,14 +60,17 @@ pub(super) async fn settle(redis: &Access) -> Result<Duration, Error> {
     }
 }
 
-/// Waits until every order that was taken before now has arrived in MySQL, and for how long that was; `None`: for longer
-/// than `limit`. A Redis that is away meanwhile is asked again.
+/// Waits until somebody has bought again, and that order and all before it have arrived in MySQL, and for how long that
+/// was; `None`: for longer than `limit`. A Redis that is away meanwhile is asked again.
 pub(super) async fn catch_up(redis: &Access, limit: Duration) -> Option<Duration> {
     let begun = Instant::now();
-    let mut now = None;
+    let mut mark = Mark::default();
     loop {
         if let Ok(mut asked) = connect(redis).await
-            && asked.has_caught_up(&mut now, limit.saturating_sub(begun.elapsed())).await.is_ok_and(|has| has)
+            && asked
+                .has_caught_up(&mut mark, limit.saturating_sub(begun.elapsed()))
+                .await
+                .is_ok_and(|has| has)
         {
             return Some(begun.elapsed());
         }
@@ -116,6 +125,18 @@ pub(super) async fn read(redis: &Access, mysql: &Access, waited: Duration) -> Re
     Ok(Stored { orders, stock, queue: Some(queue) })
 }
 
+/// How far the orders of the stream have to have come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    /// The time of Redis in milliseconds when it was asked first.
+    begun_ms: Option<u64>,
+    /// An order that was taken after that: without one nobody knows whether orders are taken and written again.
+    order: Option<EntryId>,
+}
+
+/// An entry of the stream: the time at which it came, milliseconds, and a number.
+type EntryId = (u64, u64);
+
 /// Redis, asked for the ledger.
 struct Asked<'a> {
     redis: Redis,
@@ -153,21 +174,26 @@ impl Asked<'_> {
         Ok(pending + lag)
     }
 
-    /// Asks until the oldest order of the stream is one that was taken after `now`, the time of Redis in milliseconds
-    /// when it was asked first; whether that was so before the end of `limit`.
-    async fn has_caught_up(&mut self, now: &mut Option<u64>, limit: Duration) -> Result<bool, Error> {
-        let now = match *now {
-            Some(now) => now,
-            None => *now.insert(milliseconds(&self.ask(&["TIME"]).await?)),
+    /// Asks until no order up to the mark is in the stream; whether that was so before the end of `limit`.
+    async fn has_caught_up(&mut self, mark: &mut Mark, limit: Duration) -> Result<bool, Error> {
+        let begun_ms = match mark.begun_ms {
+            Some(begun_ms) => begun_ms,
+            None => *mark.begun_ms.insert(milliseconds(&self.ask(&["TIME"]).await?)),
         };
         let begun = Instant::now();
         loop {
-            let oldest = self.ask(&["XRANGE", STREAM, "-", "+", "COUNT", "1"]).await?;
-            let id = oldest.array().first().and_then(|entry| entry.array().first()?.text());
-            // An id is the time at which it was given, and a number.
-            let taken = id.and_then(|id| id.split('-').next()?.parse::<u64>().ok());
-            if id.is_none() || taken.is_some_and(|taken| taken > now) {
-                return Ok(true);
+            if mark.order.is_none() {
+                // Where there is no stream nobody has bought yet.
+                let stream = self.ask(&["XINFO", "STREAM", STREAM]).await.ok();
+                let last = stream.as_ref().and_then(|stream| entry_id(stream.field("last-generated-id")?));
+                mark.order = last.filter(|(taken_ms, _)| *taken_ms > begun_ms);
+            }
+            if let Some(order) = mark.order {
+                let oldest = self.ask(&["XRANGE", STREAM, "-", "+", "COUNT", "1"]).await?;
+                let oldest = oldest.array().first().map(|entry| entry.array().first().and_then(entry_id));
+                if oldest.is_none_or(|oldest| oldest.is_some_and(|oldest| oldest > order)) {
+                    return Ok(true);
+                }
             }
             if begun.elapsed() >= limit {
                 return Ok(false);
@@ -192,6 +218,11 @@ impl Asked<'_> {
     }
 }
 
+fn entry_id(id: &Value) -> Option<EntryId> {
+    let (ms, number) = id.text()?.split_once('-')?;
+    Some((ms.parse().ok()?, number.parse().ok()?))
+}
+
 /// What the command `TIME` says: seconds and microseconds.
 fn milliseconds(time: &Value) -> u64 {
     let parts = time.array().iter().filter_map(|part| part.text()?.parse::<u64>().ok());
@@ -205,40 +236,78 @@ fn number(value: &Value) -> u64 {
 /// Looks whether somebody else's service has room for a run: it is empty, or what is there an earlier run has left.
 ///
 /// # Errors
-/// When it holds anything else, or does not answer.
+/// When it holds anything else, another run uses it, or it does not answer.
 pub(super) async fn check_free(service: Service, access: &Access) -> Result<(), Error> {
-    let (names, claim, noun) = match service {
-        // Every key is written over at the start, and a node's entry ends with its lease.
-        Service::Etcd => return Ok(()),
-        Service::Redis => (keys(&mut connect(access).await?).await?, CLAIM, "key"),
+    let (names, owner) = match service {
+        Service::Etcd => {
+            let etcd = etcd(access)?;
+            let owner = etcd.get(CLAIM_KEY, ASK_LIMIT).await?;
+            let owner = owner.map(|owner| String::from_utf8_lossy(&owner).into_owned());
+            (etcd.keys_below(ETCD_PREFIX, ASK_LIMIT).await?, owner)
+        }
+        Service::Redis => {
+            let mut asked = connect(access).await?;
+            let owner = asked.ask(&["GET", CLAIM]).await?.text().map(str::to_owned);
+            (keys(&mut asked).await?, owner)
+        }
         Service::Mysql => {
             let mut mysql = Mysql::connect(access, ASK_LIMIT).await?;
             let names = tables(&mut mysql).await?;
+            let owner = match names.iter().any(|name| name == CLAIM_TABLE) {
+                true => {
+                    let asking = format!("SELECT owner FROM {CLAIM_TABLE}");
+                    // A run that was killed before it had written its name.
+                    let owners = mysql.rows(&asking, |mut row| row.take_opt(0)?.ok()).await?;
+                    Some(owners.into_iter().next().unwrap_or_default())
+                }
+                false => None,
+            };
             mysql.close().await;
-            (names, CLAIM_TABLE, "table")
+            (names, owner)
         }
     };
-    match names.first() {
-        Some(name) if names.iter().all(|name| name != claim) => {
-            let what = format!("the {noun} {name}");
-            Err(Error::NotEmpty { service: service.word(), address: access.address.clone(), what })
+    let (word, address) = (service.word(), access.address.clone());
+    let (noun, mark) = names_of(service);
+    match (owner, names.first()) {
+        (Some(owner), _) if is_in_use(&owner) => Err(Error::InUse { service: word, address, owner, mark }),
+        (None, Some(name)) => {
+            Err(Error::NotEmpty { service: word, address, what: format!("the {noun} {name}") })
         }
         _ => Ok(()),
     }
 }
 
-/// Removes what an earlier run has left, and marks the service as used by a run.
+/// What a service has many of, and that of them which says whose run it is.
+fn names_of(service: Service) -> (&'static str, &'static str) {
+    match service {
+        Service::Etcd => ("key", CLAIM_KEY),
+        Service::Redis => ("key", CLAIM),
+        Service::Mysql => ("table", CLAIM_TABLE),
+    }
+}
+
+/// Whether another run may need what is there. Runs of one process come one after the other.
+fn is_in_use(owner: &str) -> bool {
+    !owner.is_empty() && Owner::parse(owner).is_none_or(|owner| owner != Owner::us() && !owner.is_gone())
+}
+
+/// Removes what an earlier run has left, and marks the service as used by this one.
 ///
 /// # Errors
-/// When it does not answer.
+/// When it does not answer, or another run was quicker.
 pub(super) async fn claim(service: Service, access: &Access) -> Result<(), Error> {
     release(service, access).await?;
+    let owner = Owner::us().to_string();
     match service {
-        Service::Etcd => Ok(()),
-        Service::Redis => connect(access).await?.ask(&["SET", CLAIM, "1"]).await.map(drop),
+        Service::Etcd => Ok(etcd(access)?.put(CLAIM_KEY, owner.as_bytes(), ASK_LIMIT).await?),
+        Service::Redis => match connect(access).await?.ask(&["SET", CLAIM, &owner, "NX"]).await? {
+            Value::Text(_) => Ok(()),
+            _ => check_free(service, access).await,
+        },
         Service::Mysql => {
             let mut mysql = Mysql::connect(access, ASK_LIMIT).await?;
-            mysql.run(&format!("CREATE TABLE {CLAIM_TABLE}(run INT)")).await?;
+            mysql.run(&format!("CREATE TABLE {CLAIM_TABLE}(owner VARCHAR(255))")).await?;
+            mysql.run(&format!("INSERT INTO {CLAIM_TABLE} VALUES ('{owner}')")).await?;
             mysql.close().await;
             Ok(())
         }
@@ -251,7 +320,7 @@ pub(super) async fn claim(service: Service, access: &Access) -> Result<(), Error
 /// When it does not answer.
 pub(super) async fn release(service: Service, access: &Access) -> Result<(), Error> {
     match service {
-        Service::Etcd => Ok(()),
+        Service::Etcd => Ok(etcd(access)?.delete_below(ETCD_PREFIX, ASK_LIMIT).await?),
         Service::Redis => {
             let mut asked = connect(access).await?;
             let keys = keys(&mut asked).await?;
@@ -259,12 +328,18 @@ pub(super) async fn release(service: Service, access: &Access) -> Result<(), Err
         }
         Service::Mysql => {
             let mut mysql = Mysql::connect(access, ASK_LIMIT).await?;
-            let tables = tables(&mut mysql).await?;
-            drop_all(&mut mysql, &tables).await?;
+            mysql.run("SET FOREIGN_KEY_CHECKS = 0").await?;
+            for table in TABLES {
+                mysql.run(&format!("DROP TABLE IF EXISTS {table}")).await?;
+            }
             mysql.close().await;
             Ok(())
         }
     }
+}
+
+fn etcd(access: &Access) -> Result<Gateway, Error> {
+    Ok(Gateway::new(access.address.clone())?)
 }
 
 async fn keys(asked: &mut Asked<'_>) -> Result<Vec<String>, Error> {
@@ -293,12 +368,4 @@ async fn tables(mysql: &mut Mysql) -> Result<Vec<String>, Error> {
     let statement =
         "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() ORDER BY 1";
     mysql.rows(statement, |mut row| row.take_opt(0)?.ok()).await
-}
-
-async fn drop_all(mysql: &mut Mysql, tables: &[String]) -> Result<(), Error> {
-    mysql.run("SET FOREIGN_KEY_CHECKS = 0").await?;
-    for table in tables {
-        mysql.run(&format!("DROP TABLE IF EXISTS `{}`", table.replace('`', "``"))).await?;
-    }
-    Ok(())
 }

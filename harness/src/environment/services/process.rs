@@ -3,19 +3,23 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, OpenOptions},
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use rustix::process::Signal;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use super::{Error, programs};
 use crate::{
-    environment::{Group, group::ended_how, ports, reference::tail},
+    environment::{Group, group::ended_how, log::tail, ports},
     plan::{Access, Password, Service},
 };
+
+/// For a short command; an image of MySQL may have to be pulled over a slow line.
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// A process that can be killed, stopped, and started again with its data. Dropping it ends it and removes its data.
 #[derive(Debug)]
@@ -100,9 +104,7 @@ impl Drop for Process {
 /// A free port, and an account with a password that nobody else knows.
 pub(super) fn own_access(service: Service) -> Result<Access, Error> {
     let address = ports::pick()?.to_string();
-    let mut secret = [0; 16];
-    random(&mut secret)?;
-    let password = Password(secret.iter().map(|byte| format!("{byte:02x}")).collect());
+    let password = Password(secret()?);
     Ok(match service {
         Service::Etcd => Access { address, ..Access::default() },
         Service::Redis => Access { address, password, ..Access::default() },
@@ -112,18 +114,24 @@ pub(super) fn own_access(service: Service) -> Result<Access, Error> {
     })
 }
 
-fn random(bytes: &mut [u8]) -> Result<(), Error> {
+/// A word that nobody else has.
+pub(super) fn secret() -> Result<String, Error> {
     let source = Path::new("/dev/urandom");
-    let read = File::open(source).and_then(|mut file| file.read_exact(bytes));
-    read.map_err(Error::file("read", source))
+    let mut bytes = [0_u8; 16];
+    let read = File::open(source).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(Error::file("read", source))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Runs a short command; what it prints.
+/// Runs a short command; what it prints. One that takes too long is killed.
 pub(super) async fn output(program: &Path, arguments: &[OsString]) -> Result<String, Error> {
     let words = arguments.iter().map(|word| word.to_string_lossy());
     let command = std::iter::once(program.to_string_lossy()).chain(words).collect::<Vec<_>>().join(" ");
     let running = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = running.await.map_err(|source| Error::Run { command: command.clone(), source })?;
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("not done after {} s", COMMAND_LIMIT.as_secs()));
+    let output = timeout(COMMAND_LIMIT, running).await.unwrap_or_else(|_| Err(late()));
+    let output = output.map_err(|source| Error::Run { command: command.clone(), source })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

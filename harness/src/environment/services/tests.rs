@@ -6,6 +6,7 @@ use std::{
     ffi::OsString,
     fs,
     future::Future,
+    io::{self, Write as _},
     path::Path,
     time::Duration,
 };
@@ -13,6 +14,7 @@ use std::{
 use super::{
     Conduct, Error, Services, container, ledger,
     mysql::Mysql,
+    owner,
     process::output,
     programs,
     redis::{Redis, Value},
@@ -38,8 +40,13 @@ fn plan(from: Origin, needed: &[Service], linked: &[Service]) -> ServicesPlan {
 fn are_here() -> bool {
     let Err(missing) = programs::find_all(&BTreeSet::from(Service::ALL)) else { return true };
     assert!(env::var_os("CI").is_none(), "{missing}");
-    eprintln!("NOT TESTED: failed to {missing}");
+    not_tested(&missing);
     false
+}
+
+/// Not through `eprintln`, which is heard of a failed test only.
+fn not_tested(missing: &Error) {
+    writeln!(io::stderr(), "NOT TESTED: failed to {missing}").unwrap();
 }
 
 async fn redis(services: &Services) -> Redis {
@@ -176,7 +183,7 @@ fn services_as_containers_keep_what_they_were_told_and_leave_nothing() {
         let mut services = match Services::start(&containers, dir.path()).await {
             Err(missing @ (Error::NoEngine { .. } | Error::NoImage { .. })) => {
                 assert!(env::var_os("HARNESS_TEST_CONTAINERS").is_none(), "{missing}");
-                return eprintln!("NOT TESTED: failed to {missing}");
+                return not_tested(&missing);
             }
             started => started.unwrap(),
         };
@@ -200,9 +207,10 @@ fn services_as_containers_keep_what_they_were_told_and_leave_nothing() {
         // What a harness has left that is gone, and what belongs to one that is not.
         let mine = "ps --all --quiet --filter label=seckill-harness.owner";
         assert_eq!(docker(mine).await.lines().count(), 3);
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let image = container::image(Service::Redis, None).await.unwrap();
-        docker(&format!("create --label seckill-harness.owner={host}:999999999:1 {image} x")).await;
+        let us = owner::Owner::us().to_string();
+        let gone = format!("{}:1", us.rsplit_once(':').unwrap().0);
+        docker(&format!("create --label seckill-harness.owner={gone} {image} x")).await;
         assert_eq!(docker(mine).await.lines().count(), 4);
         container::sweep().await.unwrap();
         assert_eq!(docker(mine).await.lines().count(), 3);
@@ -288,9 +296,9 @@ fn orders_and_stock_are_read_and_those_on_their_way_counted() {
     });
 }
 
-/// What was taken before the question has to be gone from the stream, in hand or not; what came after it need not.
+/// An order has to come after the question, and it and all before it have to be gone from the stream, in hand or not.
 #[test]
-fn orders_have_caught_up_when_those_from_before_have_arrived() {
+fn orders_have_caught_up_when_a_new_one_and_those_before_have_arrived() {
     if !are_here() {
         return;
     }
@@ -300,30 +308,37 @@ fn orders_have_caught_up_when_those_from_before_have_arrived() {
         let services = Services::start(&plan(Origin::Processes, &needed, &[]), dir.path()).await.unwrap();
         let queue = services.queue().unwrap();
         let at_once = Duration::ZERO;
-        assert!(queue.catch_up(at_once).await.is_some(), "there is no order");
+        assert_eq!(queue.catch_up(at_once).await, None, "nobody has bought");
         let mut redis = redis(&services).await;
         redis.ask(&["XADD", "seckill:orders", "1-1", "order", "o1"]).await.unwrap();
         redis.ask(&["XGROUP", "CREATE", "seckill:orders", "mysql", "0"]).await.unwrap();
-        assert_eq!(queue.catch_up(at_once).await, None);
-        let take = ["XREADGROUP", "GROUP", "mysql", "c", "COUNT", "1", "STREAMS", "seckill:orders", ">"];
-        redis.ask(&take).await.unwrap();
-        assert_eq!(queue.catch_up(at_once).await, None, "it is in hand");
         redis.ask(&["XDEL", "seckill:orders", "1-1"]).await.unwrap();
-        // It comes after every question of this test.
-        redis.ask(&["XADD", "seckill:orders", "99999999999999-1", "order", "o2"]).await.unwrap();
+        assert_eq!(queue.catch_up(at_once).await, None, "nobody has bought since");
+        // They come after every question of this test.
+        let new = ["99999999999999-1", "99999999999999-2"];
+        for id in new {
+            redis.ask(&["XADD", "seckill:orders", id, "order", "o"]).await.unwrap();
+        }
+        assert_eq!(queue.catch_up(at_once).await, None, "they have not arrived");
+        let take = ["XREADGROUP", "GROUP", "mysql", "c", "COUNT", "2", "STREAMS", "seckill:orders", ">"];
+        redis.ask(&take).await.unwrap();
+        redis.ask(&["XDEL", "seckill:orders", new[0]]).await.unwrap();
+        assert_eq!(queue.catch_up(at_once).await, None, "one is in hand");
+        redis.ask(&["XDEL", "seckill:orders", new[1]]).await.unwrap();
         assert!(queue.catch_up(at_once).await.is_some());
     });
     assert!(Services::default().queue().is_none());
 }
 
-/// Somebody else's services are used when they are empty or hold a run's leftovers, and left as they were.
+/// Somebody else's services are used when they are empty or hold the leftovers of a run that is over, and left as they
+/// were.
 #[test]
 fn what_is_somebody_elses_is_left_alone() {
     if !are_here() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let needed = [Service::Mysql, Service::Redis];
+    let needed = Service::ALL;
     block_on(async {
         let theirs = Services::start(&plan(Origin::Processes, &needed, &[]), dir.path()).await.unwrap();
         let access: BTreeMap<Service, Access> =
@@ -340,19 +355,34 @@ fn what_is_somebody_elses_is_left_alone() {
         let refused = start().await.unwrap_err().to_string();
         assert!(refused.contains("it holds the table orders, which may be"), "{refused}");
         mysql(&theirs).await.run("DROP TABLE orders").await.unwrap();
+        theirs.gateway().unwrap().put("/seckill/config", b"{}", LIMIT).await.unwrap();
+        let refused = start().await.unwrap_err().to_string();
+        assert!(refused.contains("it holds the key /seckill/config, which may be"), "{refused}");
+        theirs.gateway().unwrap().delete("/seckill/config", LIMIT).await.unwrap();
+
+        // Of a run that goes on, in a process that is not this one.
+        let other = owner::Owner::of(std::os::unix::process::parent_id()).to_string();
+        redis(&theirs).await.ask(&["SET", "seckill:harness", &other]).await.unwrap();
+        let refused = start().await.unwrap_err().to_string();
+        assert!(refused.contains("another run uses it") && refused.contains(&other), "{refused}");
+        redis(&theirs).await.ask(&["DEL", "seckill:harness"]).await.unwrap();
 
         // A run that was killed has left all of this.
         let killed = start().await.unwrap();
         redis(&killed).await.ask(&["SET", "seckill:stock", "1"]).await.unwrap();
         redis(&killed).await.ask(&["SET", "other", "1"]).await.unwrap();
         mysql(&killed).await.run("CREATE TABLE orders(i INT)").await.unwrap();
+        mysql(&killed).await.run("CREATE TABLE guests(i INT)").await.unwrap();
+        killed.gateway().unwrap().put("/seckill/config", b"{}", LIMIT).await.unwrap();
+        killed.gateway().unwrap().put("/other", b"1", LIMIT).await.unwrap();
         drop(killed);
         let next = start().await.unwrap();
         next.stop().await;
         let left = redis(&theirs).await.ask(&keys).await.unwrap();
         assert_eq!(left, Value::Array(vec![Value::Text("other".to_owned())]));
         let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()";
-        assert_eq!(number(&theirs, tables).await, 0);
+        assert_eq!(number(&theirs, tables).await, 1, "that of the guests");
+        assert_eq!(theirs.gateway().unwrap().keys_below("/", LIMIT).await.unwrap(), ["/other"]);
     });
 }
 

@@ -1,0 +1,33 @@
+//! What a process has written before it failed, for a message.
+
+use std::{fs, path::Path};
+
+/// How much of a log goes into a message.
+const TAIL_BYTES_MAX: usize = 2_000;
+
+/// The end of a text file, from the start of a line.
+pub(super) fn tail(path: &Path) -> String {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = text.trim_end();
+    if text.len() <= TAIL_BYTES_MAX {
+        return if text.is_empty() { "(nothing)".to_owned() } else { text.to_owned() };
+    }
+    let start = text.ceil_char_boundary(text.len() - TAIL_BYTES_MAX);
+    let cut = &text[start..];
+    cut.split_once('\n').map_or(cut, |(_, whole)| whole).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_cut_at_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert_eq!(tail(&path), "(nothing)");
+        fs::write(&path, "é12345678\n".repeat(1_000)).unwrap();
+        let end = tail(&path);
+        assert!(end.len() <= TAIL_BYTES_MAX && end.lines().all(|line| line == "é12345678"), "{end}");
+    }
+}
