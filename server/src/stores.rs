@@ -25,6 +25,20 @@ use crate::{
     state::{Activities, Pools},
 };
 
+/// Where orders are kept as the settings have it. Two processes that sell the same must agree on it.
+#[must_use]
+pub fn place(config: &Config) -> String {
+    match (&config.redis, &config.mysql) {
+        (Some(redis), Some(mysql)) => {
+            format!("redis at {}, mysql at {}, database {}", redis.address, mysql.address, mysql.database)
+        }
+        _ => {
+            let path = &config.store.path;
+            format!("the file {}", std::path::absolute(path).as_ref().unwrap_or(path).display())
+        }
+    }
+}
+
 /// The store of this process. Dropping it closes it.
 #[derive(Debug)]
 pub enum Store {

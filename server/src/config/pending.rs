@@ -50,12 +50,14 @@ struct Setting {
 /// The keys in which `now`, the file as it is, differs from `loaded`, in the order of the sections.
 #[must_use]
 pub fn pending(loaded: &Config, now: &Config) -> Vec<PendingChange> {
+    // Where orders are kept then is another place.
+    let moved = loaded.redis.is_some() != now.redis.is_some();
     let pairs = settings(loaded).into_iter().zip(settings(now));
     let changed = pairs.filter(|(loaded, now)| loaded.value != now.value);
     changed
         .map(|(loaded, now)| PendingChange {
             key: loaded.key,
-            needs: loaded.needs,
+            needs: if moved && loaded.is_of_a_service() { Needs::Restart } else { loaded.needs },
             loaded: loaded.shown(),
             file: now.shown(),
         })
@@ -63,6 +65,10 @@ pub fn pending(loaded: &Config, now: &Config) -> Vec<PendingChange> {
 }
 
 impl Setting {
+    fn is_of_a_service(&self) -> bool {
+        self.key.starts_with("redis.") || self.key.starts_with("mysql.")
+    }
+
     fn shown(self) -> Option<String> {
         if self.secret { self.value.map(|_| HIDDEN.to_owned()) } else { self.value }
     }
@@ -133,13 +139,13 @@ fn services(config: &Config) -> Vec<Setting> {
     let ms = |time: Duration| time.as_millis().to_string();
     let (mysql, redis) = (config.mysql.as_ref(), config.redis.as_ref());
     vec![
-        optional("mysql.address", mysql.map(|mysql| &mysql.address)),
+        shared("mysql.address", mysql.map(|mysql| &mysql.address)),
         optional("mysql.username", mysql.map(|mysql| &mysql.username)),
         hidden("mysql.password", mysql.and_then(|mysql| mysql.password.word())),
         optional("mysql.password_file", mysql.and_then(|mysql| mysql.password.file()).as_ref()),
-        optional("mysql.database", mysql.map(|mysql| &mysql.database)),
+        shared("mysql.database", mysql.map(|mysql| &mysql.database)),
         optional("mysql.timeout_ms", mysql.map(|mysql| ms(mysql.timeout)).as_ref()),
-        optional("redis.address", redis.map(|redis| &redis.address)),
+        shared("redis.address", redis.map(|redis| &redis.address)),
         hidden("redis.auth", redis.and_then(|redis| redis.auth.word())),
         optional("redis.auth_file", redis.and_then(|redis| redis.auth.file()).as_ref()),
         optional("redis.timeout_ms", redis.map(|redis| ms(redis.timeout)).as_ref()),
@@ -154,6 +160,11 @@ fn services(config: &Config) -> Vec<Setting> {
 /// One whose section may be missing.
 fn optional(key: &'static str, value: Option<&String>) -> Setting {
     Setting { key, value: value.cloned(), secret: false, needs: Needs::Upgrade }
+}
+
+/// One of where orders are kept. Whether its section is there says so, too.
+fn shared(key: &'static str, value: Option<&String>) -> Setting {
+    Setting { needs: Needs::Restart, ..optional(key, value) }
 }
 
 fn hidden(key: &'static str, value: Option<&Secret>) -> Setting {

@@ -322,6 +322,31 @@ fn a_changed_file_is_told_key_by_key_and_secrets_are_not_shown() {
 }
 
 #[test]
+fn another_place_of_orders_needs_a_restart() {
+    let seed = good(SEED);
+    let (mut elsewhere, mut embedded) = (seed.clone(), seed.clone());
+    elsewhere.redis.as_mut().unwrap().address = "127.0.0.1:1".to_owned();
+    elsewhere.mysql.as_mut().unwrap().address = "127.0.0.1:2".to_owned();
+    elsewhere.mysql.as_mut().unwrap().database = "other".to_owned();
+    elsewhere.redis.as_mut().unwrap().orders_waiting_max = 1;
+    (embedded.redis, embedded.mysql) = (None, None);
+    let told = |now: &Config| -> Vec<String> {
+        pending(&seed, now).iter().map(|change| format!("{} {}", change.key, change.needs)).collect()
+    };
+    assert_eq!(
+        told(&elsewhere),
+        [
+            "mysql.address restart",
+            "mysql.database restart",
+            "redis.address restart",
+            "redis.orders_waiting_max upgrade"
+        ]
+    );
+    let gone = told(&embedded);
+    assert!(gone.len() > 8 && gone.iter().all(|change| change.ends_with(" restart")), "{gone:?}");
+}
+
+#[test]
 fn a_password_shows_nowhere() {
     let config = good(SEED);
     let text = format!("{config:?}");

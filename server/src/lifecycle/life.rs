@@ -24,6 +24,7 @@ use crate::{
     reload::{self, Reload},
     sources,
     state::{Digests, Generation},
+    stores,
 };
 
 /// The process while it serves.
@@ -219,6 +220,7 @@ impl Life {
             strategy,
             process: self.identity.process.next(),
             config_generation: self.app.config_generation().0,
+            orders: Some(stores::place(&self.config)),
             stderr,
             listeners: sides,
         });

@@ -95,6 +95,9 @@ pub(super) struct Welcome {
     pub(super) process: ProcessGeneration,
     /// The last generation of the configuration that the old process served.
     pub(super) config_generation: u64,
+    /// Where the old process keeps orders. One that is older does not say.
+    #[serde(default)]
+    pub(super) orders: Option<String>,
     pub(super) stderr: bool,
     pub(super) listeners: Vec<Side>,
 }

@@ -57,6 +57,11 @@ pub enum Error {
     Store(#[from] stores::Error),
     #[error("tell the process that serves now that this one is ready")]
     Channel(#[from] channel::Error),
+    #[error(
+        "take over: where orders are kept is not the same: {theirs} by the process that serves now, {ours} by this \
+         one; both would sell; stop the other one first, when no orders wait"
+    )]
+    OrdersElsewhere { theirs: String, ours: String },
     #[error("take over: the process that serves now goes on alone: {0}")]
     Dismissed(String),
 }
@@ -104,6 +109,12 @@ struct Prepared {
 /// Binds or takes over the sockets and loads the state. Blocks now and then; nothing else runs yet.
 async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
     let (phase, watched) = watch::channel(Phase::Starting);
+    if let Some(theirs) = predecessor.as_ref().and_then(|predecessor| predecessor.welcome.orders.clone()) {
+        let ours = stores::place(&config);
+        if theirs != ours {
+            return Err(Error::OrdersElsewhere { theirs, ours });
+        }
+    }
     let (strategy, process, theirs) = match &predecessor {
         Some(Predecessor { welcome, .. }) => {
             (welcome.strategy, welcome.process, Some(Generation(welcome.config_generation)))
