@@ -20,7 +20,7 @@ use std::{
 use tomlcheck::Faults;
 
 pub use self::{
-    etcd::{EtcdSettings, EtcdUser, NodeSettings},
+    etcd::{EtcdSettings, EtcdUser, NodeSettings, reached},
     file::parse,
     pending::{Needs, PendingChange, pending},
     services::{MysqlSettings, Password, PasswordError, RedisSettings, halves},

@@ -209,7 +209,7 @@ impl App {
     pub async fn learn_what_is_left(&self) {
         let snapshot = self.parts.snapshots.load();
         for event in snapshot.activities.events() {
-            if let Err(error) = sale::left(self, event.id).await {
+            if let Err(error) = sale::left(self, event).await {
                 tracing::warn!(%error, event = event.id.0, "what is left is not known");
             }
         }

@@ -12,7 +12,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::registration::Registration;
-use crate::{clock, config::NodeSettings, etcd::Keys, lifecycle::ProcessIdentity, state::Node};
+use crate::{
+    clock,
+    config::{self, NodeSettings},
+    etcd::Keys,
+    lifecycle::ProcessIdentity,
+    state::Node,
+};
 
 /// Every node has a key below this one.
 pub const KEY: &str = "/seckill/nodes";
@@ -41,19 +47,10 @@ impl Entry {
         public: SocketAddr,
         admin: SocketAddr,
     ) -> Self {
-        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let reached = |written: &Option<String>, bound: SocketAddr| match written {
-            Some(address) => address.clone(),
-            // Nobody can connect to "everywhere"; the machine's name is the best guess.
-            None if bound.ip().is_unspecified() => format!("{machine}:{}", bound.port()),
-            None => bound.to_string(),
-        };
-        let address = reached(&settings.address, public);
-        let name = settings.name.clone().unwrap_or_else(|| format!("{machine}-{address}").replace('/', "-"));
         Self {
-            name,
-            admin: reached(&settings.admin, admin),
-            address,
+            name: settings.called(public),
+            admin: config::reached(settings.admin.as_ref(), admin),
+            address: config::reached(settings.address.as_ref(), public),
             version: identity.version.clone(),
             process: u64::from(identity.process.0),
             pid: identity.pid,

@@ -7,6 +7,7 @@
 mod counters;
 mod embedded;
 mod mysql;
+mod patience;
 mod redis;
 mod sales;
 
@@ -22,7 +23,7 @@ use crate::{
     config::Config,
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, Order, OrderId, Outcome, Purchase, UserId},
-    state::{Activities, Pools},
+    state::{Activities, Event, Pools},
 };
 
 /// Where orders are kept as the settings have it. Two processes that sell the same must agree on it.
@@ -152,10 +153,10 @@ impl Store {
     ) -> Result<Self, Error> {
         match (stocking, &config.redis, &config.mysql) {
             (Stocking::Redis(wanted), Some(redis), Some(mysql)) => {
-                let name = redis::consumer(config.node.name.as_deref(), process);
+                let node = config.node.called(config.api.bind);
                 let mysql = Mysql::new(mysql).map_err(redis::Error::Mysql)?;
                 let wanted = Arc::clone(wanted);
-                let store = redis::Store::open(redis, mysql, wanted, activities, process, name).await?;
+                let store = redis::Store::open(redis, mysql, wanted, activities, process, node).await?;
                 Ok(Self::Redis(Box::new(store)))
             }
             _ => Self::embedded(&config.store.path, activities, process),
@@ -192,13 +193,13 @@ impl Store {
         }
     }
 
-    /// How many are left of each of an event's goods, ascending by id.
+    /// How many are left of each of an event's goods, as the caller knows them, ascending by id.
     ///
     /// # Errors
     /// See [`Unavailable`].
-    pub async fn left(&self, event: EventId) -> Result<Vec<(GoodsId, u64)>, Unavailable> {
+    pub async fn left(&self, event: &Event) -> Result<Vec<(GoodsId, u64)>, Unavailable> {
         match self {
-            Self::Embedded(store) => store.left(event).await,
+            Self::Embedded(store) => store.left(event.id).await,
             Self::Redis(store) => store.left(event).await,
         }
     }

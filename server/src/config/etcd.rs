@@ -1,6 +1,6 @@
 //! `[etcd]` and `[node]`: where the register is, and how this process stands in it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tomlcheck::Section;
 
@@ -100,6 +100,28 @@ impl NodeSettings {
         section.finish();
         Self { name, address, admin, lease: Duration::from_secs(lease) }
     }
+
+    /// What the server that listens at `public` is called: as the settings say, or by its machine and its address.
+    #[must_use]
+    pub fn called(&self, public: SocketAddr) -> String {
+        let address = reached(self.address.as_ref(), public);
+        self.name.clone().unwrap_or_else(|| format!("{}-{address}", machine()).replace('/', "-"))
+    }
+}
+
+/// Where others reach what listens at `bound`: as written, or there.
+#[must_use]
+pub fn reached(written: Option<&String>, bound: SocketAddr) -> String {
+    match written {
+        Some(address) => address.clone(),
+        // Nobody can connect to "everywhere"; the machine's name is the best guess.
+        None if bound.ip().is_unspecified() => format!("{}:{}", machine(), bound.port()),
+        None => bound.to_string(),
+    }
+}
+
+fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Default for NodeSettings {

@@ -57,8 +57,9 @@ pub struct PasswordError {
 const TIMEOUT_MS: u64 = 500;
 /// Less than a busy machine needs.
 const TIMEOUT_MS_FROM: u64 = 10;
-/// Longer than a batch takes, so that what is being written is not written by two; it does no harm.
-const CLAIM_AFTER_MS: u64 = 2_000;
+/// Many times what a batch usually takes, and short enough that nothing waits for a second. A batch may take longer,
+/// up to eight times `mysql.timeout_ms`; then two write it, which does no harm.
+const CLAIM_AFTER_MS: u64 = 500;
 /// About 200 bytes each.
 const ORDERS_WAITING_MAX: u64 = 100_000;
 /// What Redis can count to.

@@ -75,7 +75,7 @@ pub(super) async fn event_info(app: &App, snapshot: &Snapshot, request: &Request
         // Without a sale the stock is told as it is; the sender goes only with the store.
         let _sold_or_not = timeout(wait.duration(), sales.changed()).await;
     }
-    match left(app, event.id).await {
+    match left(app, event).await {
         Ok(left) => {
             let info = describe(event, |goods| Some(left_of(&left, goods).unwrap_or(0)), None);
             let reply = Reply::of(StatusCode::OK, &info);
@@ -91,9 +91,9 @@ pub(super) async fn event_info(app: &App, snapshot: &Snapshot, request: &Request
 }
 
 /// How many are left of each of an event's goods, which is remembered.
-pub(super) async fn left(app: &App, event: EventId) -> Result<Left, Unavailable> {
+pub(super) async fn left(app: &App, event: &Event) -> Result<Left, Unavailable> {
     let left: Left = app.parts.store.left(event).await?.into();
-    app.known.remember(event, Left::clone(&left));
+    app.known.remember(event.id, Left::clone(&left));
     Ok(left)
 }
 

@@ -5,6 +5,7 @@
 //! absent: a statement that is sent a second time by itself; every one that writes may be repeated by who sent it.
 
 mod activities;
+mod fence;
 mod tables;
 
 use std::{
@@ -13,19 +14,20 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use mysql_async::{Conn, Opts, OptsBuilder, prelude::Queryable as _};
 use tokio::{
     sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
 pub use self::activities::ActivityTable;
-pub(super) use self::tables::Position;
+pub(super) use self::{fence::Epoch, tables::Position};
+use super::patience::within;
 use crate::{
     config::{self, MysqlSettings},
     telemetry::chain,
@@ -40,6 +42,20 @@ const CONNECTIONS: u32 = 4;
 /// How long tables may take to be set up; another process may do it at the same time.
 const MIGRATION_MAX: Duration = Duration::from_secs(10);
 
+/// A connection that nobody has used for so long is not used any more.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+/// With every connection. Who stops in mid-transaction, or whose machine dies, keeps his locks for two seconds, not
+/// for the eight hours that a connection may be idle by default.
+const INIT: [&str; 3] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION time_zone = '+00:00'",
+    "SET SESSION wait_timeout = 2",
+];
+
+/// What MySQL says where there is no such table.
+const UNKNOWN_TABLE: u16 = 1146;
+/// What MySQL says when it has become a replica, or was told to change nothing.
+const READ_ONLY: [u16; 3] = [1290, 1792, 1836];
 /// What MySQL says when it knows us and will not let us in: access to the server, to the database, no such database.
 const REFUSALS: [u16; 4] = [1044, 1045, 1049, 1698];
 
@@ -50,7 +66,8 @@ pub(super) struct Mysql(Arc<Shared>);
 struct Shared {
     opts: Opts,
     limit: Duration,
-    idle: Mutex<Vec<Conn>>,
+    /// Those that nobody uses, and since when.
+    idle: Mutex<Vec<(Conn, Instant)>>,
     size: AtomicU32,
     permits: ArcSwap<Semaphore>,
     up: watch::Sender<bool>,
@@ -79,6 +96,10 @@ pub enum Error {
     Late { limit_ms: u128 },
     #[error("ask mysql: {0}")]
     Asked(mysql_async::Error),
+    #[error("use mysql, which is read only: a replica, or one that was told to change nothing")]
+    ReadOnly,
+    #[error("write orders that were read from redis before it was compared with mysql; they are read again")]
+    Fenced,
     #[error("wait for another process that sets up the tables of mysql")]
     Locked,
     #[error("use what mysql answers: {0}")]
@@ -183,12 +204,27 @@ impl Mysql {
 
     async fn set_up(&self) -> Result<(), Error> {
         let limit_ms = self.0.limit.as_millis();
-        let connecting = timeout(self.0.limit, Conn::new(self.0.opts.clone()));
-        let mut conn = connecting.await.map_err(|_| Error::Late { limit_ms })??;
-        let migrating = timeout(MIGRATION_MAX, tables::migrate(&mut conn));
-        migrating.await.map_err(|_| Error::Late { limit_ms: MIGRATION_MAX.as_millis() })??;
-        self.idle(|idle| idle.push(conn));
+        let connecting = within(self.0.limit, Conn::new(self.0.opts.clone()));
+        let mut conn = connecting.await.ok_or(Error::Late { limit_ms })??;
+        let asking = within(self.0.limit, conn.query_first::<String, _>("SELECT @@GLOBAL.read_only"));
+        let read_only = asking.await.ok_or(Error::Late { limit_ms })??;
+        if read_only.is_some_and(|read_only| !["0", "OFF"].contains(&read_only.as_str())) {
+            return Err(Error::ReadOnly);
+        }
+        let migrating = within(MIGRATION_MAX, tables::migrate(&mut conn));
+        migrating.await.ok_or(Error::Late { limit_ms: MIGRATION_MAX.as_millis() })??;
+        self.idle(|idle| idle.push((conn, Instant::now())));
         Ok(())
+    }
+
+    /// How long a statement may take.
+    fn limit(&self) -> Duration {
+        self.0.limit
+    }
+
+    /// How long a batch may take. That MySQL is away ends it before.
+    fn batch_limit(&self) -> Duration {
+        8 * self.0.limit
     }
 
     /// Has `work` done on a connection, within `limit`. It gives the connection back.
@@ -201,36 +237,47 @@ impl Mysql {
         }
         let limit_ms = limit.as_millis();
         let permits = self.0.permits.load_full();
-        let permit = timeout(self.0.limit, permits.acquire()).await;
-        let _permit = permit.map_err(|_| Error::Busy { limit_ms: self.0.limit.as_millis() })?;
-        let idle = self.idle(Vec::pop);
+        let permit = within(self.0.limit, permits.acquire()).await;
+        let _permit = permit.ok_or(Error::Busy { limit_ms: self.0.limit.as_millis() })?;
+        // The last that was used: if it is old all of them are, and go.
+        let idle = self.idle(|idle| {
+            let last = idle.pop().filter(|(_, since)| since.elapsed() < IDLE_MAX);
+            if last.is_none() {
+                idle.clear();
+            }
+            last.map(|(conn, _)| conn)
+        });
         let mut up = self.up();
         let working = async {
             let conn = match idle {
                 Some(conn) => conn,
-                None => timeout(self.0.limit, Conn::new(self.0.opts.clone()))
+                None => within(self.0.limit, Conn::new(self.0.opts.clone()))
                     .await
-                    .map_err(|_| Error::Late { limit_ms: self.0.limit.as_millis() })??,
+                    .ok_or(Error::Late { limit_ms: self.0.limit.as_millis() })??,
             };
             let (conn, done) = work(conn).await;
             let kept = usize::try_from(self.0.size.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
             if !done.as_ref().is_err_and(mysql_async::Error::is_fatal) {
                 self.idle(|idle| {
                     if idle.len() < kept {
-                        idle.push(conn);
+                        idle.push((conn, Instant::now()));
                     }
                 });
             }
             done.map_err(Error::Asked)
         };
         let done = tokio::select! {
-            done = timeout(limit, working) => done.unwrap_or(Err(Error::Late { limit_ms })),
+            done = within(limit, working) => done.unwrap_or(Err(Error::Late { limit_ms })),
             // What is waited for does not come any more.
             _ = up.wait_for(|up| !*up) => Err(Error::Away),
         };
         match &done {
             Err(Error::Late { .. }) => self.gone(),
             Err(Error::Asked(error)) if error.is_fatal() => self.gone(),
+            // Another one may be behind its address by now.
+            Err(Error::Asked(mysql_async::Error::Server(refused))) if READ_ONLY.contains(&refused.code) => {
+                self.gone();
+            }
             _ => {}
         }
         done
@@ -246,7 +293,7 @@ impl Mysql {
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    fn idle<T>(&self, work: impl FnOnce(&mut Vec<Conn>) -> T) -> T {
+    fn idle<T>(&self, work: impl FnOnce(&mut Vec<(Conn, Instant)>) -> T) -> T {
         work(&mut self.0.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -264,10 +311,7 @@ fn opts(settings: &MysqlSettings) -> Result<Opts, Error> {
         // Else it would look for a unix socket after it has connected.
         .prefer_socket(false)
         .tcp_nodelay(true)
-        .init(vec![
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "SET SESSION time_zone = '+00:00'",
-        ]);
+        .init(INIT.to_vec());
     Ok(opts.into())
 }
 

@@ -6,6 +6,7 @@
 //! leaves them in the group, where others find them ([`consumer`]). Deliberately absent: a cache of stock, and
 //! keys that expire: a client may repeat a purchase as late as he likes.
 
+mod compare;
 mod consumer;
 mod error;
 mod keeper;
@@ -44,8 +45,9 @@ use crate::{
     config::RedisSettings,
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, IdempotencyKey, Order, OrderId, Outcome, Purchase, Refusal, UserId},
-    state::{Activities, Pools},
+    state::{Activities, Event, Pools},
     tasks::Tasks,
+    telemetry::chain,
 };
 
 /// How long a start waits for services that are away.
@@ -66,6 +68,8 @@ pub struct Store {
     sales: Sales,
     pools: watch::Sender<Pools>,
     closed: AtomicBool,
+    /// Redis does not do what it is asked, and that is logged.
+    refusing: AtomicBool,
     /// Of the consumer, which has to finish first.
     writing: (Tasks, CancellationToken),
     tasks: Tasks,
@@ -95,22 +99,17 @@ pub struct Service {
     pub trouble: Option<String>,
 }
 
-/// What this process is called among those who write orders into MySQL: one that is started again goes on with what
-/// it had in hand.
-pub(super) fn consumer(node: Option<&str>, process: ProcessGeneration) -> String {
-    let node = node.map(|node| format!("{node}/")).unwrap_or_default();
-    format!("{node}process-{process}")
-}
-
 impl Store {
-    /// Starts everything, and waits for a second at most until something can be bought.
+    /// Starts everything, and waits for a second at most until something can be bought. `node`: what all processes of
+    /// this server are called among those who write orders into MySQL, so that the next one goes on with what the
+    /// last one had in hand.
     pub(super) async fn open(
         settings: &RedisSettings,
         mysql: Mysql,
         wanted: Arc<Wanted>,
         activities: &Activities,
         process: ProcessGeneration,
-        consumer: String,
+        node: String,
     ) -> Result<Self, Error> {
         let (tasks, stop) = (Tasks::default(), CancellationToken::new());
         let links = Links::new(settings, &tasks, &stop)?;
@@ -126,6 +125,7 @@ impl Store {
             sales: Sales::default(),
             pools: watch::Sender::default(),
             closed: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             writing: (Tasks::default(), stop.child_token()),
             tasks,
             stop,
@@ -136,14 +136,15 @@ impl Store {
         let keeper = Keeper::new(links.clone(), mysql.clone(), Arc::clone(&wanted), store.up.clone());
         let mut ready = keeper.ready();
         drop(store.tasks.spawn(keeper.run(store.stop.clone())));
-        let consumer = Consumer::new(
-            links.clone(),
-            mysql.clone(),
-            consumer,
-            settings.claim_after,
-            store.counters.clone(),
-            store.conflicts.clone(),
-        );
+        let consumer = Consumer {
+            links,
+            mysql: mysql.clone(),
+            wanted,
+            name: node,
+            claim_after: settings.claim_after,
+            counters: store.counters.clone(),
+            conflicts: store.conflicts.clone(),
+        };
         let (writing, stop) = &store.writing;
         drop(writing.spawn(consumer.run(stop.clone())));
         let waited = async {
@@ -151,7 +152,7 @@ impl Store {
             _ = mysql.up().wait_for(|up| *up).await;
         };
         if timeout(START_MAX, waited).await.is_err() {
-            if let Some(refusal) = links.refusal() {
+            if let Some(refusal) = store.links.refusal() {
                 return Err(Error::RedisRefuses(refusal));
             }
             if let Some(refusal) = mysql.refusal() {
@@ -206,16 +207,26 @@ impl Store {
             // It was not run; somebody has thrown the scripts away.
             Err(Error::Asked(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let loading = cmd("SCRIPT").arg("LOAD").arg(BUY).clone();
-                self.links.ask::<String>(taken, &loading).await.map_err(|error| unavailable(&error))?;
+                self.links.ask::<String>(taken, &loading).await.map_err(|error| self.unavailable(&error))?;
                 self.links.ask::<Value>(taken, &command).await
             }
             answer => answer,
         };
-        let answer = answer.map_err(|error| unavailable(&error))?;
+        let answer = answer.map_err(|error| self.unavailable(&error))?;
+        self.refusing.store(false, Ordering::Relaxed);
         Bought::read(&answer, purchase).map_err(|error| {
             tracing::error!("failed to read what the script says: {error}");
             Unavailable::Failed
         })
+    }
+
+    /// What the one who asked is told. That Redis refuses is logged once, until it does not.
+    fn unavailable(&self, error: &Error) -> Unavailable {
+        let unavailable = unavailable(error);
+        if unavailable == Unavailable::Failed && !self.refusing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = chain(error), "redis does not do what it is asked");
+        }
+        unavailable
     }
 
     fn order_of(&self, purchase: &Purchase) -> Order {
@@ -232,7 +243,7 @@ impl Store {
     /// What Redis has forgotten, or was never told, MySQL may know.
     pub(super) async fn order(&self, id: OrderId, user: UserId) -> Result<Option<Order>, Unavailable> {
         let here = match self.take() {
-            Ok(taken) => self.find(&taken, id, user).await.map_err(|error| unavailable(&error)),
+            Ok(taken) => self.find(&taken, id, user).await.map_err(|error| self.unavailable(&error)),
             Err(away) => Err(away),
         };
         if let Ok(Some(order)) = here {
@@ -261,19 +272,19 @@ impl Store {
         }))
     }
 
-    pub(super) async fn left(&self, event: EventId) -> Result<Vec<(GoodsId, u64)>, Unavailable> {
-        let goods = self.wanted.goods(event);
-        if goods.is_empty() {
-            return Ok(Vec::new());
-        }
+    pub(super) async fn left(&self, event: &Event) -> Result<Vec<(GoodsId, u64)>, Unavailable> {
+        let mut goods: Vec<GoodsId> = event.goods.iter().map(|goods| goods.id).collect();
+        goods.sort_unstable();
         let taken = self.take()?;
         let mut asking = cmd("HMGET");
         asking.arg(STOCK);
         for goods in &goods {
-            asking.arg(goods_field(event, *goods));
+            asking.arg(goods_field(event.id, *goods));
         }
-        let left = self.links.ask::<Vec<Option<u64>>>(&taken, &asking).await;
-        let left = left.map_err(|error| unavailable(&error))?;
+        let left = self.links.ask::<Vec<Option<i64>>>(&taken, &asking).await;
+        let left = left.map_err(|error| self.unavailable(&error))?;
+        // Two that were sold from at once may have sold more than there was.
+        let left = left.into_iter().map(|left| Some(u64::try_from(left?).unwrap_or(0)));
         let pairs = goods.into_iter().zip(left).map(|(goods, left)| Some((goods, left?)));
         pairs.collect::<Option<_>>().ok_or(Unavailable::NotStocked)
     }

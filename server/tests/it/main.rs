@@ -23,6 +23,7 @@ mod push;
 mod reload;
 mod scripted;
 mod server;
+mod service_losses;
 mod service_processes;
 mod services;
 mod sources;

@@ -55,7 +55,7 @@ pub(crate) fn services() -> Option<Services> {
     assert!(env::var_os("CI").is_none(), "there are no services to test with; install {missing}");
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     // Past the test harness, which would show nothing of a test that does not fail.
-    _ = std::io::stderr().write_all(format!("NOT RUN: {test}: install {missing}\n").as_bytes());
+    _ = writeln!(std::io::stderr(), "NOT RUN: {test}: install {missing}");
     None
 }
 
@@ -177,6 +177,27 @@ impl Mysql {
         let mut conn = self.connect("seckill", PASSWORD, Some("seckill")).unwrap();
         let found = self.runtime.block_on(conn.query_first::<u64, _>(select));
         found.ok().flatten().unwrap_or(0)
+    }
+
+    /// Has a statement done that only the root user may.
+    pub(crate) fn as_root(&self, statement: &str) {
+        let mut conn = self.connect("root", "", None).unwrap();
+        self.runtime.block_on(conn.query_drop(statement)).unwrap();
+    }
+
+    /// Transactions that have written a batch and wait for `written`.
+    pub(crate) fn waiting(&self) -> u64 {
+        let mut conn = self.connect("root", "", None).unwrap();
+        let select = "SELECT COUNT(*) FROM information_schema.processlist WHERE info LIKE 'UPDATE written%'";
+        self.runtime.block_on(conn.query_first::<u64, _>(select)).unwrap().unwrap_or(0)
+    }
+
+    /// A transaction that has done `select` and keeps its locks until it is dropped.
+    pub(crate) fn hold(&self, select: &str) -> Conn {
+        let mut conn = self.connect("seckill", PASSWORD, Some("seckill")).unwrap();
+        self.runtime.block_on(conn.query_drop("BEGIN")).unwrap();
+        self.runtime.block_on(conn.query_drop(select)).unwrap();
+        conn
     }
 
     /// Puts an event into the table of those on sale.

@@ -1,15 +1,11 @@
 //! The table of what is sold, for whoever publishes it.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use mysql_async::{Conn, prelude::Queryable as _};
-use tokio::time::timeout;
 
-use super::{Error, opts};
-use crate::config::MysqlSettings;
-
-/// There is no such table.
-const UNKNOWN_TABLE: u16 = 1146;
+use super::{Error, UNKNOWN_TABLE, opts};
+use crate::{config::MysqlSettings, stores::patience::within};
 
 /// The table, and a connection of its own that is kept: nobody waits for who looks now and then.
 pub struct ActivityTable {
@@ -32,9 +28,9 @@ impl ActivityTable {
         let limit = self.settings.timeout;
         // What is broken off in the middle is not asked on.
         let kept = self.conn.take();
-        let (conn, documents) = timeout(limit, documents(&self.settings, kept))
+        let (conn, documents) = within(limit, documents(&self.settings, kept))
             .await
-            .map_err(|_| Error::Late { limit_ms: Duration::as_millis(&limit) })??;
+            .ok_or(Error::Late { limit_ms: limit.as_millis() })??;
         self.conn = Some(conn);
         Ok((!documents.is_empty()).then(|| format!("{{\"events\":[{}]}}", documents.join(",\n"))))
     }

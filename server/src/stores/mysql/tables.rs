@@ -6,7 +6,10 @@
 use jiff::{Timestamp, civil, tz::TimeZone};
 use mysql_async::{Conn, Row, TxOpts, Value, prelude::Queryable as _};
 
-use super::{Error, Mysql};
+use super::{
+    Error, Mysql, UNKNOWN_TABLE,
+    fence::{self, Epoch},
+};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, IdempotencyKey, Order, OrderId, RequestDigest, UserId},
@@ -20,7 +23,9 @@ const LOCK: &str = "CONCAT('seckill.', LEFT(MD5(DATABASE()), 32))";
 const LOCK_S: u32 = 8;
 
 /// What each version adds, from version 1 on. A statement that a process did before it died can be repeated.
-const MIGRATIONS: &[&[&str]] = &[&[
+const MIGRATIONS: &[&[&str]] = &[FIRST, SECOND];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS orders (
         id VARCHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
         user BIGINT UNSIGNED NOT NULL,
@@ -50,7 +55,16 @@ const MIGRATIONS: &[&[&str]] = &[&[
         event BIGINT UNSIGNED NOT NULL PRIMARY KEY,
         document LONGTEXT NOT NULL
     ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
-]];
+];
+
+/// A table of its own: those who write share its lock, and `written` is locked by one at a time.
+const SECOND: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS compared (
+        `row` INT UNSIGNED NOT NULL PRIMARY KEY,
+        epoch BIGINT UNSIGNED NOT NULL
+    ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+    "INSERT IGNORE INTO compared (`row`, epoch) VALUES (1, 0)",
+];
 
 const ORDER_COLUMNS: &str = "id, user, event, goods, `key`, digest, process, created_at";
 
@@ -73,6 +87,10 @@ pub(in crate::stores) struct Written {
 /// Brings the tables to the version of this program, one process after the other. Tables of a later one are left
 /// alone.
 pub(super) async fn migrate(conn: &mut Conn) -> Result<(), Error> {
+    // Nobody has to wait for a lock when there is nothing to do.
+    if version(conn).await?.is_some_and(|found| found >= MIGRATIONS.len()) {
+        return Ok(());
+    }
     let locked: Option<Option<u32>> = conn.query_first(format!("SELECT GET_LOCK({LOCK}, {LOCK_S})")).await?;
     if locked != Some(Some(1)) {
         return Err(Error::Locked);
@@ -85,9 +103,8 @@ pub(super) async fn migrate(conn: &mut Conn) -> Result<(), Error> {
         ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
     )
     .await?;
-    let found: Option<Option<u32>> = conn.query_first("SELECT MAX(version) FROM migrations").await?;
-    let found = found.flatten().unwrap_or(0);
-    for (version, statements) in (1_u32..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+    let found = version(conn).await?.unwrap_or(0);
+    for (version, statements) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         for statement in *statements {
             conn.query_drop(*statement).await?;
         }
@@ -98,13 +115,23 @@ pub(super) async fn migrate(conn: &mut Conn) -> Result<(), Error> {
     Ok(())
 }
 
+/// Of the tables. `None`: there are none.
+async fn version(conn: &mut Conn) -> Result<Option<usize>, Error> {
+    match conn.query_first::<Option<usize>, _>("SELECT MAX(version) FROM migrations").await {
+        Ok(found) => Ok(found.flatten()),
+        Err(mysql_async::Error::Server(error)) if error.code == UNKNOWN_TABLE => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Mysql {
     /// Writes a batch, and that the stream is written up to `position`, in one transaction. What is there already
-    /// stays as it is, so that a batch may come again.
+    /// stays as it is, so that a batch may come again. `epoch`: that of Redis before the batch was read.
     pub(in crate::stores) async fn write(
         &self,
         entries: &[Entry],
         position: Position,
+        epoch: Epoch,
     ) -> Result<Written, Error> {
         let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?)"; entries.len()].join(", ");
         let insert =
@@ -112,14 +139,17 @@ impl Mysql {
         let values: Vec<Value> = entries.iter().flat_map(values).collect();
         let ids: Vec<Value> = entries.iter().map(|entry| entry.order.id.to_string().into()).collect();
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-        // A batch takes longer than a question; that MySQL is away ends it before.
         let stored = self
-            .work(8 * self.0.limit, |mut conn| async move {
-                let done = write(&mut conn, insert, values, ids, count, position).await;
+            .work(self.batch_limit(), |mut conn| async move {
+                let done = write(&mut conn, insert, values, ids, count, position, epoch).await;
                 (conn, done)
             })
             .await?;
-        let Some(stored) = stored else { return Ok(Written { new: count, conflicting: Vec::new() }) };
+        let stored = match stored {
+            Stored::Fenced => return Err(Error::Fenced),
+            Stored::AllNew => return Ok(Written { new: count, conflicting: Vec::new() }),
+            Stored::Some(stored) => stored,
+        };
         let conflicting: Vec<OrderId> = entries
             .iter()
             .map(|entry| entry.order.id)
@@ -128,21 +158,10 @@ impl Mysql {
         Ok(Written { new: stored.new, conflicting })
     }
 
-    /// How far the stream is written.
-    pub(in crate::stores) async fn written(&self) -> Result<Position, Error> {
-        let found: Option<(u64, u64)> = self
-            .work(self.0.limit, |mut conn| async move {
-                let found = conn.query_first("SELECT ms, sequence FROM written WHERE `row` = 1").await;
-                (conn, found)
-            })
-            .await?;
-        found.map(|(ms, sequence)| Position { ms, sequence }).ok_or(Error::Strange("nothing in `written`"))
-    }
-
     /// The order called `id`, if it is `user`'s.
     pub(in crate::stores) async fn order(&self, id: OrderId, user: UserId) -> Result<Option<Order>, Error> {
         let row: Option<Row> = self
-            .work(self.0.limit, |mut conn| async move {
+            .work(self.limit(), |mut conn| async move {
                 let select = format!("SELECT {ORDER_COLUMNS} FROM orders WHERE id = ? AND user = ?");
                 let found = conn.exec_first(select, (id.to_string(), user.0)).await;
                 (conn, found)
@@ -155,7 +174,7 @@ impl Mysql {
     pub(in crate::stores) async fn orders_after(&self, id: &str, count: usize) -> Result<Vec<Entry>, Error> {
         let id = id.to_owned();
         let rows: Vec<Row> = self
-            .work(8 * self.0.limit, |mut conn| async move {
+            .work(self.batch_limit(), |mut conn| async move {
                 let select =
                     format!("SELECT {ORDER_COLUMNS} FROM orders WHERE id > ? ORDER BY id LIMIT {count}");
                 let found = conn.exec(select, (id,)).await;
@@ -176,7 +195,7 @@ impl Mysql {
         );
         let values = stock.iter().flat_map(|stock| [stock.event.0, stock.goods.0, stock.initial]);
         let values: Vec<Value> = values.map(Value::from).collect();
-        self.work(self.0.limit, |mut conn| async move {
+        self.work(self.limit(), |mut conn| async move {
             let done = conn.exec_drop(insert, values).await;
             (conn, done)
         })
@@ -186,7 +205,7 @@ impl Mysql {
     /// How many there were of everything that was ever sold.
     pub(in crate::stores) async fn stock(&self) -> Result<Vec<Stock>, Error> {
         let rows: Vec<(u64, u64, u64)> = self
-            .work(self.0.limit, |mut conn| async move {
+            .work(self.limit(), |mut conn| async move {
                 let found = conn.query("SELECT event, goods, initial FROM stock").await;
                 (conn, found)
             })
@@ -196,13 +215,20 @@ impl Mysql {
     }
 }
 
+/// What became of a batch in the tables.
+enum Stored {
+    /// Redis has been compared with MySQL since it was read.
+    Fenced,
+    AllNew,
+    Some(Found),
+}
+
 /// What is in the table of a batch that was not all new.
-struct Stored {
+struct Found {
     new: u64,
     ids: Vec<String>,
 }
 
-/// `None`: all of them are new.
 async fn write(
     conn: &mut Conn,
     insert: String,
@@ -210,15 +236,20 @@ async fn write(
     ids: Vec<Value>,
     count: u64,
     position: Position,
-) -> mysql_async::Result<Option<Stored>> {
+    epoch: Epoch,
+) -> mysql_async::Result<Stored> {
     let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+    if !fence::hold(&mut transaction, epoch).await? {
+        transaction.rollback().await?;
+        return Ok(Stored::Fenced);
+    }
     transaction.exec_drop(insert, values).await?;
     let new = transaction.affected_rows();
-    let mut stored = None;
+    let mut stored = Stored::AllNew;
     if new < count {
         let marks = vec!["?"; ids.len()].join(", ");
         let ids = transaction.exec(format!("SELECT id FROM orders WHERE id IN ({marks})"), ids).await?;
-        stored = Some(Stored { new, ids });
+        stored = Stored::Some(Found { new, ids });
     }
     let Position { ms, sequence } = position;
     transaction

@@ -5,7 +5,6 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use crate::{
     config,
     stores::{Unavailable, mysql},
-    telemetry::chain,
 };
 
 /// Why Redis or MySQL cannot be used.
@@ -23,6 +22,8 @@ pub enum Error {
     Away,
     #[error("get an answer of redis within {limit_ms} ms (redis.timeout_ms)")]
     Late { limit_ms: u128 },
+    #[error("use a redis that is not compared with mysql, or was emptied while it was")]
+    Uncompared,
     #[error("use what redis answers: {0}")]
     Strange(String),
     #[error(transparent)]
@@ -42,12 +43,12 @@ pub(super) fn unavailable(error: &Error) -> Unavailable {
         Error::Late { .. } => Unavailable::RedisLate,
         Error::Away => Unavailable::RedisAway,
         Error::Asked(error) if error.is_io_error() || error.is_connection_dropped() => Unavailable::RedisLate,
-        Error::Asked(error) if error.kind() == ErrorKind::Server(ServerErrorKind::BusyLoading) => {
-            Unavailable::RedisAway
-        }
-        error => {
-            tracing::warn!(error = chain(error), "redis does not do what it is asked");
-            Unavailable::Failed
-        }
+        Error::Asked(error) => match error.kind() {
+            ErrorKind::Server(
+                ServerErrorKind::BusyLoading | ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown,
+            ) => Unavailable::RedisAway,
+            _ => Unavailable::Failed,
+        },
+        _ => Unavailable::Failed,
     }
 }

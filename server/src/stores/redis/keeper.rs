@@ -1,14 +1,12 @@
 //! Keeps Redis in step with MySQL and with what is on sale.
 //!
-//! A Redis that was started, or emptied, is compared with MySQL before anything is sold from it: its log ends
-//! somewhere, and if that is before the last order that MySQL has, every order of MySQL that is missing is put
-//! back. Until then the script refuses, because the name of this start of Redis is not in it. Both steps may be
-//! done by many processes at once and again.
+//! A Redis that was started, or emptied, is compared with MySQL before anything is sold from it ([`compare`]).
+//! Until then the script refuses, because the name of this start of Redis is not in it.
 
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
-use redis::{Cmd, Value, cmd};
+use redis::cmd;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -17,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Mysql,
+    compare::{compare, is_compared, put_stock},
     link::{Links, Taken},
-    script::{GROUP, INITIAL, INSTANCE, RESTORE, STOCK, STREAM, goods_field, orders_key, user_key},
+    script::{INITIAL, goods_field},
 };
 use crate::{
-    seckill::{EventId, GoodsId, OrderRequest},
+    seckill::OrderRequest,
     state::{Activities, Stock},
-    stores::mysql::Position,
     telemetry::chain,
 };
 
@@ -35,9 +33,6 @@ const REST: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(1);
 /// So many failures in a row are told; a service that is just being started is none.
 const TOLD_AFTER: u32 = 20;
-/// Orders that are put back together.
-const RESTORED_TOGETHER: usize = 500;
-
 /// What is to be on sale, and how far that is done.
 #[derive(Debug, Default)]
 pub struct Wanted {
@@ -102,15 +97,6 @@ impl Wanted {
     pub(super) fn has(&self, request: OrderRequest) -> bool {
         let wish = self.wish.borrow();
         wish.activities.event(request.event).is_some_and(|event| event.goods(request.goods).is_some())
-    }
-
-    /// The goods of an event, ascending by id.
-    pub(super) fn goods(&self, event: EventId) -> Vec<GoodsId> {
-        let wish = self.wish.borrow();
-        let goods = wish.activities.event(event).map(|event| event.goods.iter().map(|goods| goods.id));
-        let mut goods: Vec<GoodsId> = goods.into_iter().flatten().collect();
-        goods.sort_unstable();
-        goods
     }
 
     /// Redis is not what it was taken for.
@@ -184,14 +170,14 @@ impl Keeper {
     /// Does what is left to do. `force`: Redis may be another one than before.
     async fn step(&mut self, force: bool) -> Result<(), Error> {
         let taken = self.links.take().ok_or(Error::Away)?;
-        if force {
-            let name: Option<String> = self.links.ask(&taken, cmd("GET").arg(INSTANCE)).await?;
-            if name.as_ref() != Some(&taken.line.instance) {
-                self.verify(&taken).await?;
-            }
-        }
         let wish = self.wanted.wish.borrow().clone();
         let stock: Vec<Stock> = wish.activities.stock().collect();
+        if force {
+            let is_compared = is_compared(&self.links, &taken, &self.mysql).await?;
+            if !is_compared {
+                compare(&self.links, &taken, &self.mysql, &stock).await?;
+            }
+        }
         let done = *self.wanted.done.borrow();
         if force || done.number < wish.number {
             put_stock(&self.links, &taken, &stock).await?;
@@ -207,68 +193,6 @@ impl Keeper {
         }
         Ok(())
     }
-
-    /// Compares a Redis that nobody has compared since it was started.
-    async fn verify(&self, taken: &Taken) -> Result<(), Error> {
-        if !taken.line.has_log {
-            tracing::warn!("redis has no appendonly log: orders that are not in mysql yet go with it");
-        }
-        let known = self.mysql.written().await?;
-        let last = last_position(&self.links, taken).await?;
-        make_group(&self.links, taken).await?;
-        if last < known {
-            tracing::warn!(?last, ?known, "redis has lost orders that mysql has; they are put back");
-            let restored = self.restore(taken).await?;
-            tracing::warn!(restored, "orders are back in redis");
-            // What comes next comes after them.
-            let Position { ms, sequence } = known;
-            let setting = cmd("XSETID").arg(STREAM).arg(format!("{ms}-{sequence}")).clone();
-            self.links.ask::<()>(taken, &setting).await?;
-        }
-        let instance = taken.line.instance.as_str();
-        self.links.ask::<()>(taken, cmd("SET").arg(INSTANCE).arg(instance)).await?;
-        tracing::info!(instance, "redis is compared with mysql");
-        Ok(())
-    }
-
-    /// Puts back every order that is missing; how many.
-    async fn restore(&self, taken: &Taken) -> Result<u64, Error> {
-        put_stock(&self.links, taken, &self.mysql.stock().await?).await?;
-        let script: String = self.links.ask(taken, cmd("SCRIPT").arg("LOAD").arg(RESTORE)).await?;
-        let (mut after, mut restored) = (String::new(), 0);
-        loop {
-            let entries = self.mysql.orders_after(&after, RESTORED_TOGETHER).await?;
-            let Some(last) = entries.last() else { return Ok(restored) };
-            after = last.order.id.to_string();
-            let commands: Vec<Cmd> = entries
-                .iter()
-                .map(|entry| {
-                    let order = &entry.order;
-                    let mut command = cmd("EVALSHA");
-                    command.arg(&script).arg(3).arg(STOCK);
-                    command.arg(user_key(order.user)).arg(orders_key(order.user));
-                    command.arg(goods_field(order.event, order.goods)).arg(entry.key.as_str());
-                    command.arg(order.id.to_string()).arg(entry.stored());
-                    command
-                })
-                .collect();
-            restored += self.links.ask_all::<u64>(taken, &commands).await?.into_iter().sum::<u64>();
-        }
-    }
-}
-
-/// Puts in what is not known; what is known stays as it is.
-async fn put_stock(links: &Links, taken: &Taken, stock: &[Stock]) -> Result<(), Error> {
-    for stock in stock {
-        let field = goods_field(stock.event, stock.goods);
-        let commands = [INITIAL, STOCK].map(|key| {
-            let mut command = cmd("HSETNX");
-            command.arg(key).arg(&field).arg(stock.initial);
-            command
-        });
-        links.ask_together::<Value>(taken, &commands).await?;
-    }
-    Ok(())
 }
 
 /// How many there were of each, as Redis has it.
@@ -284,39 +208,4 @@ async fn initial(links: &Links, taken: &Taken, stock: &[Stock]) -> Result<Vec<St
     let known: Vec<Option<u64>> = links.ask(taken, &asking).await?;
     let pairs = stock.iter().zip(known);
     Ok(pairs.map(|(stock, known)| Stock { initial: known.unwrap_or(stock.initial), ..*stock }).collect())
-}
-
-/// The id that was given last in the stream.
-async fn last_position(links: &Links, taken: &Taken) -> Result<Position, Error> {
-    let exists: bool = links.ask(taken, cmd("EXISTS").arg(STREAM)).await?;
-    if !exists {
-        return Ok(Position::default());
-    }
-    let told: Value = links.ask(taken, cmd("XINFO").arg("STREAM").arg(STREAM)).await?;
-    let pairs: Vec<Value> = match told {
-        Value::Array(values) => values,
-        Value::Map(pairs) => pairs.into_iter().flat_map(|(name, value)| [name, value]).collect(),
-        _ => Vec::new(),
-    };
-    let text = |value: &Value| redis::from_redis_value::<String>(value.clone()).ok();
-    let last = pairs
-        .chunks_exact(2)
-        .find_map(|pair| (text(&pair[0]).as_deref() == Some("last-generated-id")).then(|| text(&pair[1]))?);
-    last.and_then(|id| position(&id)).ok_or_else(|| Error::Strange("a stream without a last id".to_owned()))
-}
-
-/// Reads `ms-sequence`.
-pub(super) fn position(id: &str) -> Option<Position> {
-    let (ms, sequence) = id.split_once('-')?;
-    Some(Position { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
-}
-
-/// Makes the group of those who write, unless it is there.
-pub(super) async fn make_group(links: &Links, taken: &Taken) -> Result<(), Error> {
-    let mut making = cmd("XGROUP");
-    making.arg("CREATE").arg(STREAM).arg(GROUP).arg(0).arg("MKSTREAM");
-    match links.ask::<()>(taken, &making).await {
-        Err(Error::Asked(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
-        made => made,
-    }
 }

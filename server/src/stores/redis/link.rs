@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -23,7 +23,7 @@ use redis::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     config::{self, RedisSettings},
+    stores::patience::within,
     tasks::Tasks,
 };
 
@@ -74,13 +75,15 @@ struct Trouble {
 /// The place of one connection.
 struct Slot {
     line: ArcSwapOption<Line>,
-    broken: Notify,
     stop: CancellationToken,
 }
 
 /// A connection that was answered.
 pub(super) struct Line {
     connection: MultiplexedConnection,
+    since: Instant,
+    /// Somebody has found out that it is of no use.
+    broken: Notify,
     /// The `run_id` of the Redis at its other end: another one after every start.
     pub(super) instance: String,
     /// By which the script is called.
@@ -130,7 +133,7 @@ impl Links {
         }
         while slots.len() < wanted {
             let stop = self.0.stop.child_token();
-            let slot = Arc::new(Slot { line: ArcSwapOption::empty(), broken: Notify::new(), stop });
+            let slot = Arc::new(Slot { line: ArcSwapOption::empty(), stop });
             drop(self.0.tasks.spawn(keep(Arc::clone(&self.0), Arc::clone(&slot))));
             slots.push(slot);
         }
@@ -151,23 +154,30 @@ impl Links {
     /// Sends one command and waits for its answer, within the limit.
     pub(super) async fn ask<T: FromRedisValue>(&self, taken: &Taken, command: &Cmd) -> Result<T, Error> {
         let mut connection = taken.line.connection.clone();
-        match timeout(self.0.limit, command.query_async(&mut connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                if error.is_io_error() || error.is_connection_dropped() {
-                    self.broken(taken);
+        let sent = Instant::now();
+        match within(self.0.limit, command.query_async(&mut connection)).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(error)) => {
+                if is_of_the_line(&error) {
+                    self.broken(&taken.slot, &taken.line);
+                } else if is_of_a_replica(&error) {
+                    self.all_broken(sent);
                 }
                 Err(Error::Asked(error))
             }
-            Err(_) => {
-                // Whoever comes next does not wait as long.
-                for slot in self.0.slots.load().iter() {
-                    if slot.line.swap(None).is_some() {
-                        slot.broken.notify_one();
-                    }
-                }
-                self.0.changed.send_modify(|changes| *changes += 1);
+            None => {
+                self.all_broken(sent);
                 Err(Error::Late { limit_ms: self.0.limit.as_millis() })
+            }
+        }
+    }
+
+    /// Whoever comes next does not wait as long. What was opened since `sent` was answered since.
+    fn all_broken(&self, sent: Instant) {
+        for slot in self.0.slots.load().iter() {
+            let line = slot.line.load_full();
+            if let Some(line) = line.filter(|line| line.since <= sent) {
+                self.broken(slot, &line);
             }
         }
     }
@@ -203,15 +213,15 @@ impl Links {
     async fn send<T: FromRedisValue>(&self, taken: &Taken, pipeline: &Pipeline) -> Result<Vec<T>, Error> {
         let mut connection = taken.line.connection.clone();
         let limit_ms = self.0.limit.as_millis();
-        let answers = timeout(self.0.limit, pipeline.query_async(&mut connection)).await;
-        Ok(answers.map_err(|_| Error::Late { limit_ms })??)
+        let answers = within(self.0.limit, pipeline.query_async(&mut connection)).await;
+        Ok(answers.ok_or(Error::Late { limit_ms })??)
     }
 
-    fn broken(&self, taken: &Taken) {
-        let before = taken.slot.line.load();
-        if before.as_ref().is_some_and(|line| Arc::ptr_eq(line, &taken.line)) {
-            taken.slot.line.store(None);
-            taken.slot.broken.notify_one();
+    /// Nobody uses the line any more, and its slot opens another one.
+    fn broken(&self, slot: &Slot, line: &Arc<Line>) {
+        let before = slot.line.compare_and_swap(line, None);
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, line)) {
+            line.broken.notify_one();
             self.0.changed.send_modify(|changes| *changes += 1);
         }
     }
@@ -220,7 +230,7 @@ impl Links {
     pub(super) async fn own(&self) -> Result<MultiplexedConnection, Error> {
         let limit_ms = self.0.limit.as_millis();
         let connecting = connect(&self.0.client, self.0.limit);
-        timeout(self.0.limit, connecting).await.map_err(|_| Error::Late { limit_ms })?.map_err(Error::Asked)
+        within(self.0.limit, connecting).await.ok_or(Error::Late { limit_ms })?.map_err(Error::Asked)
     }
 
     /// Tells of connections that come and go.
@@ -271,14 +281,29 @@ async fn connect(client: &Client, limit: Duration) -> Result<MultiplexedConnecti
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// Connects, and finds out to whom.
+fn is_of_the_line(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_connection_dropped()
+}
+
+/// Another server may be behind the address by now, which a new connection finds.
+fn is_of_a_replica(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+}
+
+/// Connects, and finds out to whom. A replica is none to buy from.
 async fn open(client: &Client, limit: Duration) -> Result<Line, RedisError> {
     let mut connection = connect(client, limit).await?;
     let server: String = cmd("INFO").arg("server").query_async(&mut connection).await?;
+    let role: String = cmd("INFO").arg("replication").query_async(&mut connection).await?;
+    if member(&role, "role") == Some("slave") {
+        let kind = ErrorKind::Server(ServerErrorKind::ReadOnly);
+        return Err(RedisError::from((kind, "it is a replica; redis.address has to be that of its master")));
+    }
     let log: String = cmd("INFO").arg("persistence").query_async(&mut connection).await?;
     let buy = cmd("SCRIPT").arg("LOAD").arg(BUY).query_async(&mut connection).await?;
     let instance = member(&server, "run_id").unwrap_or_default().to_owned();
-    Ok(Line { connection, instance, buy, has_log: member(&log, "aof_enabled") == Some("1") })
+    let has_log = member(&log, "aof_enabled") == Some("1");
+    Ok(Line { connection, since: Instant::now(), broken: Notify::new(), instance, buy, has_log })
 }
 
 fn member<'t>(info: &'t str, name: &str) -> Option<&'t str> {
@@ -290,20 +315,20 @@ async fn keep(shared: Arc<Shared>, slot: Arc<Slot>) {
     loop {
         let opened = tokio::select! {
             () = slot.stop.cancelled() => return,
-            opened = timeout(shared.limit, open(&shared.client, shared.limit)) => opened,
+            opened = within(shared.limit, open(&shared.client, shared.limit)) => opened,
         };
         let trouble = match opened {
-            Ok(Ok(line)) => {
+            Some(Ok(line)) => {
                 shared.hold(&slot, Arc::new(line)).await;
                 None
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let refusals = [ErrorKind::AuthenticationFailed, ErrorKind::Server(ServerErrorKind::NoPerm)];
                 let is_refusal =
                     refusals.contains(&error.kind()) || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
                 Some(Trouble { text: error.to_string(), is_refusal })
             }
-            Err(_) => {
+            None => {
                 let text = format!("no answer within {} ms", shared.limit.as_millis());
                 Some(Trouble { text, is_refusal: false })
             }
@@ -330,14 +355,13 @@ impl Shared {
         loop {
             tokio::select! {
                 () = slot.stop.cancelled() => break,
-                // One that was broken before it was put here says so at its next beat.
-                () = slot.broken.notified() => break,
+                () = line.broken.notified() => break,
                 () = sleep(BEAT) => {}
             }
             let counting = cmd("XLEN").arg(STREAM).clone();
-            match timeout(self.limit, counting.query_async::<i64>(&mut connection)).await {
-                Ok(Ok(waiting)) => _ = self.waiting.set(waiting),
-                Ok(Err(error)) if !error.is_io_error() && !error.is_connection_dropped() => {}
+            match within(self.limit, counting.query_async::<i64>(&mut connection)).await {
+                Some(Ok(waiting)) => _ = self.waiting.set(waiting),
+                Some(Err(error)) if !is_of_the_line(&error) => {}
                 _ => break,
             }
         }

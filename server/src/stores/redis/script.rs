@@ -14,10 +14,16 @@ use crate::{
 
 pub(super) const BUY: &str = include_str!("buy.lua");
 pub(super) const RESTORE: &str = include_str!("restore.lua");
+pub(super) const COMPARED: &str = include_str!("compared.lua");
+pub(super) const DONE: &str = include_str!("done.lua");
 pub(super) const CONSUMERS: &str = include_str!("consumers.lua");
 
 /// The `run_id` of the Redis that was compared with MySQL.
 pub(super) const INSTANCE: &str = "seckill:instance";
+/// The number of the comparison that was begun last: as in MySQL, unless this is not the Redis that is sold from.
+pub(super) const EPOCH: &str = "seckill:epoch";
+/// Comparisons that were begun: epoch -> 1 if the position in the stream says nothing. One that is done ends all.
+pub(super) const COMPARING: &str = "seckill:comparing";
 /// `EVENT:GOODS` -> how many are left.
 pub(super) const STOCK: &str = "seckill:stock";
 /// `EVENT:GOODS` -> how many there were.
