@@ -158,6 +158,9 @@ pub enum Strategy {
     Handoff,
     /// The seed's way: both bind the port, the new one signals the old one to stop.
     Reuseport,
+    /// The same, but the old process accepts what waits in its queues before it closes them, and answers once more on
+    /// each connection.
+    ReuseportDrain,
     /// The old process stops, then the new one starts.
     StopStart,
 }
@@ -278,12 +281,19 @@ impl fmt::Display for Place {
 
 impl Strategy {
     /// The words of the file and what they mean.
-    pub const WORDS: [(&str, Self); 4] = [
+    pub const WORDS: [(&str, Self); 5] = [
         ("handoff-live", Self::HandoffLive),
         ("handoff", Self::Handoff),
+        ("reuseport-drain", Self::ReuseportDrain),
         ("reuseport", Self::Reuseport),
         ("stop-start", Self::StopStart),
     ];
+
+    /// Both processes bind the port, and the new one signals the old one to leave.
+    #[must_use]
+    pub fn binds_twice(self) -> bool {
+        matches!(self, Self::Reuseport | Self::ReuseportDrain)
+    }
 
     /// The word of the file.
     #[must_use]
@@ -292,6 +302,7 @@ impl Strategy {
             Self::HandoffLive => "handoff-live",
             Self::Handoff => "handoff",
             Self::Reuseport => "reuseport",
+            Self::ReuseportDrain => "reuseport-drain",
             Self::StopStart => "stop-start",
         }
     }

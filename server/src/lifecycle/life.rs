@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -110,6 +111,18 @@ impl Life {
     pub(super) async fn close_listeners(&self) {
         self.stop_accepting().await;
         self.listeners().clear();
+    }
+
+    /// The same, but what waits in the queues is accepted before. Who comes between the last look at a queue and its
+    /// end is reset all the same, unless `net.ipv4.tcp_migrate_req` is set.
+    pub(super) async fn empty_listeners(&self) {
+        self.stop_accepting().await;
+        for listener in self.listeners().drain(..) {
+            for stream in listener.waiting() {
+                self.connections.metrics().connections_accepted.inc();
+                self.connections.serve(stream, Bytes::new(), listener.side);
+            }
+        }
     }
 
     /// Serves on after a swap that failed; `back` are connections that the successor did not take.
@@ -295,7 +308,7 @@ pub(super) fn bind(
             if let Some(index) = inherited.iter().position(fits) {
                 return Ok(inherited.swap_remove(index));
             }
-            Listener::bind(side, address, strategy == Strategy::Reuseport)
+            Listener::bind(side, address, strategy.binds_twice())
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}")))
         })
         .collect()

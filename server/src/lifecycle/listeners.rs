@@ -69,6 +69,15 @@ impl Listener {
         Ok(Self { side, address: socket.local_addr()?, socket })
     }
 
+    /// The connections that wait in its queue, until there is none.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = TcpStream> {
+        let accept = || {
+            let (stream, _) = self.socket.accept().ok()?;
+            stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok()
+        };
+        std::iter::from_fn(accept)
+    }
+
     /// Where a client on this machine reaches it.
     pub(super) fn reachable(&self) -> SocketAddr {
         let mut address = self.address;
@@ -85,6 +94,13 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether the kernel gives what waits in the queue of a closed listener to another one at its port (`ip-sysctl`,
+/// `tcp_migrate_req`, since Linux 5.14). `None`: it does not say.
+pub(super) fn queues_move() -> Option<bool> {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").ok()?;
+    Some(setting.trim() == "1")
 }
 
 /// Where an accepted connection of a known client goes instead of being served.
@@ -197,5 +213,21 @@ async fn accept(
                 sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_queue_is_emptied_in_the_order_of_who_came() {
+        let listener = Listener::bind(Side::Public, (Ipv4Addr::LOCALHOST, 0).into(), true).unwrap();
+        assert_eq!(listener.waiting().count(), 0);
+        let clients: Vec<_> =
+            (0..7).map(|_| std::net::TcpStream::connect(listener.address).unwrap()).collect();
+        let waiting = listener.waiting().map(|stream| stream.peer_addr().unwrap());
+        assert!(waiting.eq(clients.iter().map(|client| client.local_addr().unwrap())));
+        assert_eq!(listener.waiting().count(), 0);
     }
 }

@@ -16,6 +16,7 @@ use super::{
     connections::Directive,
     life::Life,
     message::{Hello, Message},
+    newcomer,
     predecessor::{self, Turn},
     signals::{Request, Signals},
     successor::{Cause, Inbox, Swap},
@@ -58,8 +59,13 @@ pub(super) async fn run(
             biased;
             signal = signals.next() => match signal {
                 Request::TellPending => tell_pending(life, &tasks),
+                Request::Upgrade if swap.is_some() || inheritance.is_some() => refuse(life, oneshot::channel().0),
+                Request::Upgrade => {
+                    let answer = oneshot::channel().0;
+                    swap = Some(Going::start(life, Cause::Asked { binary: newcomer::own_path(), answer }));
+                }
                 Request::Stop => match &swap {
-                    Some(going) if going.strategy == Strategy::Reuseport && !life.committed() => {
+                    Some(going) if going.strategy.binds_twice() && !life.committed() => {
                         going.retired.notify_one();
                     }
                     Some(_) if life.committed() => {

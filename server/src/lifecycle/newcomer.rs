@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
 
@@ -18,6 +18,13 @@ use super::{UpgradeError, predecessor::TICKET_VARIABLE};
 
 /// How much of what the new process wrote before it failed is told.
 const STDERR_BYTES_MAX: usize = 4096;
+
+/// Where this process was started from: another binary may lie there by now, or a link on the way lead elsewhere.
+pub(super) fn own_path() -> PathBuf {
+    let typed = std::env::args_os().next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+    // Without a folder the shell has found it in PATH, and only the kernel knows where.
+    typed.or_else(|| std::env::current_exe().ok()).unwrap_or_default()
+}
 
 /// A started process that has not taken over yet. Dropped, it is killed.
 #[derive(Debug)]

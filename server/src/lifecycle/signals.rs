@@ -4,6 +4,7 @@
 //! |---|---|
 //! | SIGINT, SIGTERM | an orderly stop; a second one ends the process at once |
 //! | SIGHUP | tells in the log which fixed settings differ from the file |
+//! | SIGUSR2 | an upgrade to what now lies where this process was started from; the log has the outcome |
 
 use std::io;
 
@@ -15,6 +16,7 @@ pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 /// What a signal asks for.
@@ -22,6 +24,7 @@ pub(super) struct Signals {
 pub(super) enum Request {
     Stop,
     TellPending,
+    Upgrade,
 }
 
 impl Signals {
@@ -31,6 +34,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -40,6 +44,7 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop,
             _ = self.terminate.recv() => Request::Stop,
             _ = self.hangup.recv() => Request::TellPending,
+            _ = self.user.recv() => Request::Upgrade,
         }
     }
 }

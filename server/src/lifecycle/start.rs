@@ -9,6 +9,7 @@ use super::{
     Control, ControlRequest, Phase, ProcessGeneration,
     channel::{self, Channel, ControlSocket},
     life::{self, Life},
+    listeners::queues_move,
     main_loop,
     message::Message,
     pid_file,
@@ -130,6 +131,13 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
             (control, Vec::new(), None)
         }
     };
+    if strategy.binds_twice() && queues_move() == Some(false) {
+        tracing::warn!(
+            %strategy,
+            "net.ipv4.tcp_migrate_req is 0: at each upgrade the kernel resets who waits in the old process's queues; \
+             set it to 1 before the server starts, or use handoff-live"
+        );
+    }
     let listeners = life::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
@@ -220,7 +228,7 @@ async fn take_over(
     channel: Channel,
     last: Generation,
 ) -> Result<Option<Channel>, Error> {
-    if matches!(strategy, Strategy::Reuseport | Strategy::StopStart) {
+    if strategy.binds_twice() || strategy == Strategy::StopStart {
         // This process has listeners of its own and serves as soon as it can. The old one has published nothing
         // since it said what it serves.
         go_on(life, last, None).await?;
@@ -258,11 +266,11 @@ async fn go_on(life: &Arc<Life>, last: Generation, theirs: Option<&Digests>) -> 
     Ok(sources::catch_up(&life.config, &life.reload, last, theirs).await?)
 }
 
-/// Writes the pid file, before anybody is told that this process serves. Under `reuseport` whom it named
+/// Writes the pid file, before anybody is told that this process serves. Where both bind the port whom it named
 /// before is first made to leave, as the seed does, which takes its time.
 fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) {
     let path = life.config.global.pid.clone();
-    if strategy != Strategy::Reuseport {
+    if !strategy.binds_twice() {
         return write_pid_file(&path);
     }
     // The old process needs its drain time, and a little more to end.

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::config::Strategy;
 
-/// How long an idle connection may be used once more before the `handoff` strategy closes it.
+/// How long an idle connection may be used once more before `handoff` and `reuseport-drain` close it.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a committed successor may take to accept, and the seed's signals to arrive.
@@ -131,7 +131,6 @@ impl Swap {
     }
 
     async fn swap(&mut self, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
-        let drain = self.life.config.upgrade.drain;
         if self.strategy == Strategy::StopStart {
             self.stop_serving().await;
         }
@@ -145,12 +144,16 @@ impl Swap {
                 self.await_signal().await?;
                 self.stop_serving().await;
             }
+            Strategy::ReuseportDrain => {
+                self.await_signal().await?;
+                self.life.phase(Phase::Draining);
+                self.life.empty_listeners().await;
+                self.answer_once_more().await;
+            }
             Strategy::Handoff => {
                 self.prove().await?;
                 self.commit().await?;
-                self.life.connections.direct(Directive::LastAnswer { grace: IDLE_GRACE.min(drain) });
-                self.life.connections.quiet(drain).await;
-                self.times.drain = Some(self.lap());
+                self.answer_once_more().await;
             }
             Strategy::HandoffLive => {
                 self.prove().await?;
@@ -225,6 +228,14 @@ impl Swap {
         self.life.commit();
         self.times.transfer = Some(self.lap());
         Ok(())
+    }
+
+    /// Each connection may be used for one more request, whose answer announces its end.
+    async fn answer_once_more(&mut self) {
+        let drain = self.life.config.upgrade.drain;
+        self.life.connections.direct(Directive::LastAnswer { grace: IDLE_GRACE.min(drain) });
+        self.life.connections.quiet(drain).await;
+        self.times.drain = Some(self.lap());
     }
 
     /// Closes listeners and idle connections, and waits for the requests in flight.

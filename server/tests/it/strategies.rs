@@ -1,13 +1,20 @@
 //! The other strategies, each held to what it promises and to what it cannot.
 
+use rustix::process::Signal;
+
 use crate::{
     client::Client,
     server::{Server, eventually},
 };
 
 #[test]
-fn handoff_answers_once_more_and_then_closes() {
-    let server = Server::start("handoff");
+fn handoff_and_reuseport_drain_answer_once_more_and_then_close() {
+    for strategy in ["handoff", "reuseport-drain"] {
+        answers_once_more_and_then_closes(&Server::start(strategy));
+    }
+}
+
+fn answers_once_more_and_then_closes(server: &Server) {
     let mut used = Client::connect(server.public);
     used.get("/event/list");
     let mut unused = Client::connect(server.public);
@@ -42,9 +49,33 @@ fn reuseport_has_the_old_process_leave_by_its_pid_file() {
     eventually("the pid file of the new process", || (server.pid() != old).then_some(()));
 }
 
+/// Where both processes bind the port, the kernel resets who waits in the old one's queues, unless it is set not to.
+#[test]
+fn what_the_kernel_does_to_waiting_connections_is_told_where_it_matters() {
+    let setting = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default();
+    for (strategy, matters) in [("reuseport", true), ("reuseport-drain", true), ("handoff-live", false)] {
+        let told = Server::start(strategy).log().contains("net.ipv4.tcp_migrate_req is 0");
+        assert_eq!(told, matters && setting.trim() == "0", "{strategy}");
+    }
+}
+
+#[test]
+fn a_signal_upgrades_to_what_lies_at_the_old_place() {
+    let server = Server::start("handoff-live");
+    let mut idle = Client::connect(server.public);
+    for process in 2..5 {
+        server.signal(Signal::USR2);
+        server.until_process(process);
+        eventually("the idle connection in the new process", || {
+            (idle.get("/event/list").process() == process).then_some(())
+        });
+        eventually("its pid", || (server.admin_request("GET /status").process() == process).then_some(()));
+    }
+}
+
 #[test]
 fn a_process_started_by_hand_takes_over() {
-    for strategy in ["handoff-live", "reuseport"] {
+    for strategy in ["handoff-live", "reuseport-drain", "reuseport"] {
         let server = Server::start(strategy);
         let mut idle = Client::connect(server.public);
         idle.get("/event/list");
