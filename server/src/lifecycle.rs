@@ -1,5 +1,6 @@
 //! The life of the process: its phases, its listeners and connections, and how another binary takes over.
 
+mod activation;
 mod channel;
 mod connection;
 mod connections;
@@ -14,6 +15,7 @@ mod pid_file;
 mod predecessor;
 mod probe;
 mod report;
+mod service_manager;
 mod signals;
 mod start;
 mod successor;

@@ -12,6 +12,7 @@ use super::{change, request::is_token};
 const STRATEGIES: &[(&str, &str)] = &[
     ("handoff-live", "handoff-live"),
     ("handoff", "handoff"),
+    ("inherit", "inherit"),
     ("reuseport-drain", "reuseport-drain"),
     ("reuseport", "reuseport"),
     ("stop-start", "stop-start"),

@@ -156,6 +156,8 @@ pub enum Strategy {
     HandoffLive,
     /// The listening sockets are passed on; the old process finishes its connections.
     Handoff,
+    /// The same, but the old process starts the new one with the sockets open, as a service manager does.
+    Inherit,
     /// The seed's way: both bind the port, the new one signals the old one to stop.
     Reuseport,
     /// The same, but the old process accepts what waits in its queues before it closes them, and answers once more on
@@ -281,13 +283,20 @@ impl fmt::Display for Place {
 
 impl Strategy {
     /// The words of the file and what they mean.
-    pub const WORDS: [(&str, Self); 5] = [
+    pub const WORDS: [(&str, Self); 6] = [
         ("handoff-live", Self::HandoffLive),
         ("handoff", Self::Handoff),
+        ("inherit", Self::Inherit),
         ("reuseport-drain", Self::ReuseportDrain),
         ("reuseport", Self::Reuseport),
         ("stop-start", Self::StopStart),
     ];
+
+    /// The new process has the old one's listeners, and serves when that says so.
+    #[must_use]
+    pub fn commits(self) -> bool {
+        matches!(self, Self::HandoffLive | Self::Handoff | Self::Inherit)
+    }
 
     /// Both processes bind the port, and the new one signals the old one to leave.
     #[must_use]
@@ -301,6 +310,7 @@ impl Strategy {
         match self {
             Self::HandoffLive => "handoff-live",
             Self::Handoff => "handoff",
+            Self::Inherit => "inherit",
             Self::Reuseport => "reuseport",
             Self::ReuseportDrain => "reuseport-drain",
             Self::StopStart => "stop-start",

@@ -16,7 +16,7 @@ use super::{
     connections::{Connections, Directive, Parcel},
     listeners::{Accepting, Diversion, Listener},
     message::{Message, Welcome},
-    pid_file,
+    pid_file, service_manager,
 };
 use crate::{
     config::{Config, Strategy},
@@ -81,6 +81,9 @@ impl Life {
     /// Announces where the process is in its life.
     pub(super) fn phase(&self, phase: Phase) {
         self.phase.send_replace(phase);
+        if phase == Phase::Ready {
+            service_manager::tell_ready();
+        }
         tracing::info!(%phase, process = %self.identity.process, "phase");
     }
 
@@ -210,7 +213,6 @@ impl Life {
         &self,
         channel: &Channel,
         strategy: Strategy,
-        shares: bool,
         stderr: bool,
     ) -> Result<u32, channel::Error> {
         let mut sides = Vec::new();
@@ -218,14 +220,15 @@ impl Life {
         if stderr {
             descriptors.push(io::stderr().as_fd().try_clone_to_owned()?);
         }
-        if shares {
+        if matches!(strategy, Strategy::Handoff | Strategy::HandoffLive) {
             for listener in self.listeners().iter() {
                 sides.push(listener.side);
                 descriptors.push(listener.as_fd().try_clone_to_owned()?);
             }
         }
-        let sockets = u32::try_from(sides.len()).unwrap_or(u32::MAX);
-        if !shares {
+        let shared = if strategy.commits() { self.listeners().len() } else { 0 };
+        let sockets = u32::try_from(shared).unwrap_or(u32::MAX);
+        if !strategy.commits() {
             // Without a commitment this is all that the successor will know.
             self.close_reload().await;
         }
@@ -240,6 +243,12 @@ impl Life {
         let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
         channel.send(&message, &[], &descriptors).await?;
         Ok(sockets)
+    }
+
+    /// The listeners, for a process that is about to be started.
+    pub(super) fn inheritance(&self) -> io::Result<Vec<(Side, OwnedFd)>> {
+        let listeners = self.listeners();
+        listeners.iter().map(|listener| Ok((listener.side, listener.as_fd().try_clone_to_owned()?))).collect()
     }
 
     /// Where a client on this machine reaches the public side.

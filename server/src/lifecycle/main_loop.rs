@@ -18,6 +18,7 @@ use super::{
     message::{Hello, Message},
     newcomer,
     predecessor::{self, Turn},
+    service_manager,
     signals::{Request, Signals},
     successor::{Cause, Inbox, Swap},
 };
@@ -244,6 +245,7 @@ fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
 async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &mut Signals) -> End {
     // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
     drop(requests);
+    service_manager::tell_stopping();
     life.phase(Phase::Draining);
     life.close_listeners().await;
     life.connections.direct(Directive::Close);

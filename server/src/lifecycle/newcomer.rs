@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
@@ -14,7 +14,8 @@ use rustix::{
 };
 use tokio::process::{Child, Command};
 
-use super::{UpgradeError, predecessor::TICKET_VARIABLE};
+use super::{UpgradeError, activation, predecessor::TICKET_VARIABLE};
+use crate::http::Side;
 
 /// How much of what the new process wrote before it failed is told.
 const STDERR_BYTES_MAX: usize = 4096;
@@ -37,23 +38,29 @@ pub(super) struct Newcomer {
 }
 
 impl Newcomer {
-    /// Starts `binary` with this process's own arguments.
+    /// Starts `binary` with this process's own arguments and the sockets that it is to inherit.
     ///
     /// # Errors
     /// With the kinds `missing`, `not-executable`, `not-a-program` and `start-failed`.
-    pub(super) fn start(binary: &Path, ticket: &str) -> Result<Self, UpgradeError> {
+    pub(super) fn start(
+        binary: &Path,
+        ticket: &str,
+        inherited: &[(Side, OwnedFd)],
+    ) -> Result<Self, UpgradeError> {
         look_at(binary)?;
         let stderr = memfd_create("seckill-startup", MemfdFlags::CLOEXEC)
             .map(File::from)
             .map_err(|error| failure("start-failed", format!("no file in memory for its output: {error}")))?;
         let output = stderr.try_clone().map_err(|error| failure("start-failed", error.to_string()))?;
-        let child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(std::env::args_os().skip(1))
             .env(TICKET_VARIABLE, ticket)
             .stdin(Stdio::null())
-            .stderr(output)
-            .spawn()
-            .map_err(|error| not_started(binary, &error))?;
+            .stderr(output);
+        activation::pass(&mut command, inherited)
+            .map_err(|error| failure("start-failed", error.to_string()))?;
+        let child = command.spawn().map_err(|error| not_started(binary, &error))?;
         Ok(Self { child, stderr, took_over: false })
     }
 

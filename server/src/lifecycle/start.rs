@@ -6,10 +6,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Control, ControlRequest, Phase, ProcessGeneration,
+    Control, ControlRequest, Phase, ProcessGeneration, activation,
     channel::{self, Channel, ControlSocket},
     life::{self, Life},
-    listeners::queues_move,
+    listeners::{Listener, queues_move},
     main_loop,
     message::Message,
     pid_file,
@@ -44,6 +44,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("use the sockets that this process was started with")]
+    Passed(#[source] io::Error),
     #[error("bind a listener")]
     Listen(#[source] io::Error),
     #[error("get ready to serve")]
@@ -72,18 +74,19 @@ pub enum Error {
 /// # Errors
 /// When it cannot start, or cannot take over from the process that serves now. Then that one serves on.
 pub fn serve(config: Config) -> Result<(), Error> {
+    let passed = activation::listeners(&config).map_err(Error::Passed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-    runtime.block_on(live(Arc::new(config)))
+    runtime.block_on(live(Arc::new(config), passed))
 }
 
-async fn live(config: Arc<Config>) -> Result<(), Error> {
+async fn live(config: Arc<Config>, passed: Vec<Listener>) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let version = identity::release_label();
     let patience = config.upgrade.start_timeout + config.upgrade.drain;
     let predecessor =
         Predecessor::find(&config.upgrade.socket, config.upgrade.strategy, &version, patience).await?;
     let channel = predecessor.as_ref().map(|predecessor| predecessor.channel.clone());
-    let served = match prepare(config, predecessor).await {
+    let served = match prepare(config, predecessor, passed).await {
         Ok(ready) => ready.serve(signals).await,
         Err(error) => Err(error),
     };
@@ -108,7 +111,11 @@ struct Prepared {
 }
 
 /// Binds or takes over the sockets and loads the state. Blocks now and then; nothing else runs yet.
-async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Result<Prepared, Error> {
+async fn prepare(
+    config: Arc<Config>,
+    predecessor: Option<Predecessor>,
+    passed: Vec<Listener>,
+) -> Result<Prepared, Error> {
     let (phase, watched) = watch::channel(Phase::Starting);
     if let Some(theirs) = predecessor.as_ref().and_then(|predecessor| predecessor.welcome.orders.clone()) {
         let ours = stores::place(&config);
@@ -123,12 +130,15 @@ async fn prepare(config: Arc<Config>, predecessor: Option<Predecessor>) -> Resul
         None => (config.upgrade.strategy, ProcessGeneration::FIRST, None),
     };
     let (control_socket, inherited, channel) = match predecessor {
-        Some(Predecessor { control, listeners, channel, .. }) => (control, listeners, Some(channel)),
+        Some(Predecessor { control, mut listeners, channel, .. }) => {
+            listeners.extend(passed);
+            (control, listeners, Some(channel))
+        }
         None => {
             let path = &config.upgrade.socket;
             let control = ControlSocket::bind(path)
                 .map_err(|source| Error::ControlSocket { path: path.display().to_string(), source })?;
-            (control, Vec::new(), None)
+            (control, passed, None)
         }
     };
     if strategy.binds_twice() && queues_move() == Some(false) {
@@ -200,10 +210,9 @@ impl Prepared {
             registration.enter();
         }
         claim_pid_file(&life, strategy, &tasks);
-        if let (Some(channel), Strategy::Handoff | Strategy::HandoffLive) = (&predecessor, strategy) {
-            channel.send(&Message::Committed, &[], &[]).await?;
-        } else if let Some(channel) = &predecessor {
-            channel.send(&Message::Ready, &[], &[]).await?;
+        if let Some(channel) = &predecessor {
+            let word = if strategy.commits() { Message::Committed } else { Message::Ready };
+            channel.send(&word, &[], &[]).await?;
         }
         let end = main_loop::run(&life, requests, predecessor, signals).await;
         life.phase(Phase::Stopped);
@@ -228,7 +237,7 @@ async fn take_over(
     channel: Channel,
     last: Generation,
 ) -> Result<Option<Channel>, Error> {
-    if strategy.binds_twice() || strategy == Strategy::StopStart {
+    if !strategy.commits() {
         // This process has listeners of its own and serves as soon as it can. The old one has published nothing
         // since it said what it serves.
         go_on(life, last, None).await?;
@@ -243,7 +252,7 @@ async fn take_over(
     match predecessor::adopt(&channel, &life.connections).await? {
         Turn::Commit { generation, digests } => {
             go_on(life, generation, Some(&digests)).await?;
-            if strategy == Strategy::Handoff {
+            if strategy != Strategy::HandoffLive {
                 // Its last answers are told apart by their process; nothing waits for them.
                 life.reload.reopen();
             }

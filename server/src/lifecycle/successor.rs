@@ -25,11 +25,11 @@ use super::{
     life::Life,
     message::{Hello, Message},
     newcomer::Newcomer,
-    transfer,
+    service_manager, transfer,
 };
 use crate::config::Strategy;
 
-/// How long an idle connection may be used once more before `handoff` and `reuseport-drain` close it.
+/// How long an idle connection may be used once more before `handoff`, `inherit` and `reuseport-drain` close it.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a committed successor may take to accept, and the seed's signals to arrive.
@@ -131,6 +131,7 @@ impl Swap {
     }
 
     async fn swap(&mut self, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
+        service_manager::tell_reloading();
         if self.strategy == Strategy::StopStart {
             self.stop_serving().await;
         }
@@ -150,7 +151,7 @@ impl Swap {
                 self.life.empty_listeners().await;
                 self.answer_once_more().await;
             }
-            Strategy::Handoff => {
+            Strategy::Handoff | Strategy::Inherit => {
                 self.prove().await?;
                 self.commit().await?;
                 self.answer_once_more().await;
@@ -274,6 +275,7 @@ impl Swap {
         if let Err(cause) = self.life.serve_again(std::mem::take(&mut self.back)).await {
             error.detail = format!("{}; and this process cannot serve again: {cause}", error.detail);
         }
+        service_manager::tell_ready();
         error
     }
 

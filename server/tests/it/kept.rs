@@ -42,7 +42,7 @@ fn last_change(server: &Server, datum: &str) -> Value {
 
 #[test]
 fn what_was_pushed_is_there_after_an_upgrade_a_stop_and_a_kill() {
-    for strategy in ["handoff-live", "handoff", "reuseport", "stop-start"] {
+    for strategy in ["handoff-live", "handoff", "inherit", "reuseport-drain", "reuseport", "stop-start"] {
         let mut server = Server::start(strategy);
         push(&server, "cluster", LEVEL);
         push(&server, "blacklist", "7\n8\n");

@@ -6,6 +6,7 @@
     reason = "clippy knows test functions, but not the helpers of an integration test"
 )]
 
+mod activation;
 mod cli;
 mod client;
 mod edges;

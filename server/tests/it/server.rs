@@ -10,6 +10,7 @@ use std::{
 };
 
 use ::server::{seckill::UserId, secrets};
+use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
@@ -50,20 +51,31 @@ impl Server {
         Self::launch("handoff-live", upgrade, &[], &[wrapper, &[BINARY]].concat())
     }
 
+    /// As a service manager starts it: with the public and the admin socket open, and a socket to be told at.
+    pub(crate) fn start_activated(strategy: &str, sockets: &[TcpListener; 2], manager: &Path) -> Self {
+        let [public, admin] = sockets.each_ref().map(|socket| socket.local_addr().unwrap());
+        let folder = lay_out(strategy, "", public, admin);
+        let first = activated(folder.path(), sockets, manager).spawn().unwrap();
+        let server = Self { public, admin, folder, first };
+        server.until_ready();
+        server
+    }
+
     fn launch(strategy: &str, upgrade: &str, variables: &[(&str, &str)], program: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let (public, admin) = free_addresses();
-        let settings = format!(
-            "[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n\
-             [upgrade]\nstrategy = \"{strategy}\"\n{upgrade}\n"
-        );
-        fs::write(folder.path().join("seckill.toml"), settings).unwrap();
-        fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
-        fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
+        let folder = lay_out(strategy, upgrade, public, admin);
         let first = command_of(program, folder.path()).envs(variables.iter().copied()).spawn().unwrap();
         let server = Self { public, admin, folder, first };
         server.until_ready();
         server
+    }
+
+    /// What another one says that is started in the same folder with these sockets, until it ends.
+    pub(crate) fn activated_with(&self, sockets: &[TcpListener], manager: &Path) -> String {
+        let mut command = activated(self.folder.path(), sockets, manager);
+        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
     }
 
     /// Starts another process beside the one that serves, as one does by hand.
@@ -226,6 +238,30 @@ impl Drop for Server {
             eprintln!("log of the server:\n{}", fs::read_to_string(self.path("log")).unwrap_or_default());
         }
     }
+}
+
+/// A folder with what a server starts with.
+fn lay_out(strategy: &str, upgrade: &str, public: SocketAddr, admin: SocketAddr) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n\
+         [upgrade]\nstrategy = \"{strategy}\"\n{upgrade}\n"
+    );
+    fs::write(folder.path().join("seckill.toml"), settings).unwrap();
+    fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
+    fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
+    folder
+}
+
+fn activated(folder: &Path, sockets: &[TcpListener], manager: &Path) -> Command {
+    let mapping = |(child_fd, socket): (i32, &TcpListener)| FdMapping {
+        parent_fd: socket.try_clone().unwrap().into(),
+        child_fd,
+    };
+    let mut command = command(folder);
+    command.env("LISTEN_FDS", sockets.len().to_string()).env("NOTIFY_SOCKET", manager);
+    command.fd_mappings((3..).zip(sockets).map(mapping).collect()).unwrap();
+    command
 }
 
 fn command(folder: &Path) -> Command {

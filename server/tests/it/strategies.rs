@@ -8,8 +8,8 @@ use crate::{
 };
 
 #[test]
-fn handoff_and_reuseport_drain_answer_once_more_and_then_close() {
-    for strategy in ["handoff", "reuseport-drain"] {
+fn a_connection_that_stays_is_answered_once_more_and_then_closed() {
+    for strategy in ["handoff", "inherit", "reuseport-drain"] {
         answers_once_more_and_then_closes(&Server::start(strategy));
     }
 }

@@ -20,7 +20,12 @@ impl Swap {
     /// Starts the binary and waits for its greeting.
     pub(super) async fn greet(&mut self, binary: &Path) -> Result<(), UpgradeError> {
         let deadline = self.start_deadline();
-        self.newcomer = Some(Newcomer::start(binary, &self.ticket)?);
+        let inherited = match self.strategy {
+            Strategy::Inherit => self.life.inheritance(),
+            _ => Ok(Vec::new()),
+        };
+        let inherited = inherited.map_err(|error| self.error("start", "start-failed", error.to_string()))?;
+        self.newcomer = Some(Newcomer::start(binary, &self.ticket, &inherited)?);
         let newcomer = self.newcomer.as_mut();
         let arrival = tokio::select! {
             biased;
@@ -45,6 +50,10 @@ impl Swap {
             process: self.life.identity.process.next(),
         });
         self.channel = Some(channel);
+        if self.strategy == Strategy::Inherit && self.newcomer.is_none() {
+            let detail = "under inherit the old process has to start the new one: `seckill upgrade`, POST /upgrade or SIGUSR2";
+            return Err(self.error("start", "refused", detail.to_owned()));
+        }
         if hello.protocol == PROTOCOL {
             return Ok(());
         }
@@ -59,8 +68,7 @@ impl Swap {
     pub(super) async fn welcome(&mut self) -> Result<(), UpgradeError> {
         let channel = self.channel("start")?;
         let deadline = self.start_deadline();
-        let shares = matches!(self.strategy, Strategy::Handoff | Strategy::HandoffLive);
-        let sent = self.life.welcome(&channel, self.strategy, shares, self.newcomer.is_some()).await;
+        let sent = self.life.welcome(&channel, self.strategy, self.newcomer.is_some()).await;
         self.sockets = sent.map_err(|error| self.broken("load", &error))?;
         self.expect(&Message::Ready, "load", deadline).await?;
         self.times.load = Some(self.lap());

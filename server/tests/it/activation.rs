@@ -1,0 +1,84 @@
+//! Sockets of a service manager, which outlive the server, and what the manager is told.
+
+use std::{net::TcpListener, os::unix::net::UnixDatagram, path::Path, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    client::Client,
+    server::{Server, eventually},
+};
+
+/// A service manager's sockets and the place where it hears of the service.
+fn manager(folder: &Path) -> ([TcpListener; 2], UnixDatagram) {
+    let told = UnixDatagram::bind(folder.join("notify")).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    ([(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()), told)
+}
+
+fn next(told: &UnixDatagram) -> String {
+    let mut text = [0; 200];
+    let length = told.recv(&mut text).unwrap();
+    String::from_utf8_lossy(&text[..length]).into_owned()
+}
+
+#[test]
+fn sockets_of_a_service_manager_outlive_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sockets, told) = manager(folder.path());
+    let start = || Server::start_activated("handoff-live", &sockets, &folder.path().join("notify"));
+    let mut early = Client::connect(sockets[0].local_addr().unwrap());
+    early.send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+    let mut server = start();
+    assert_eq!(early.answer().unwrap().process(), 1, "who came before the server is answered by it");
+    assert_eq!(next(&told), format!("READY=1\nMAINPID={}\n", server.pid()));
+    server.signal(Signal::TERM);
+    assert!(server.end().success());
+    assert_eq!(next(&told), "STOPPING=1\n");
+    let mut between = Client::connect(server.public);
+    between.send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+    drop(server);
+    let _server = start();
+    assert_eq!(between.answer().unwrap().status, 200, "who came in between waits in the queue");
+}
+
+#[test]
+fn a_service_manager_follows_an_upgrade_to_the_new_process() {
+    for strategy in ["handoff-live", "inherit"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (sockets, told) = manager(folder.path());
+        let server = Server::start_activated(strategy, &sockets, &folder.path().join("notify"));
+        assert!(next(&told).starts_with("READY=1\n"));
+        let new = server.upgrade()["new"]["pid"].clone();
+        assert!(next(&told).starts_with("RELOADING=1\nMONOTONIC_USEC="), "{strategy}");
+        assert_eq!(next(&told), format!("READY=1\nMAINPID={new}\n"), "{strategy}");
+        let failed = server.upgrade_to(&server.script("#!/bin/sh\nexit 7\n"));
+        assert_eq!(failed.status, 502, "{}", failed.body);
+        assert!(next(&told).starts_with("RELOADING=1\n"), "{strategy}");
+        assert_eq!(next(&told), format!("READY=1\nMAINPID={new}\n"), "{strategy}");
+    }
+}
+
+#[test]
+fn a_socket_for_nothing_is_refused_with_its_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sockets, _told) = manager(folder.path());
+    let server = Server::start("handoff-live");
+    let said = server.activated_with(&sockets[..1], folder.path());
+    assert!(
+        said.contains("descriptor 3 was passed on, but it is named \"\" and bound to 127.0.0.1:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn under_inherit_the_old_process_starts_the_new_one() {
+    let server = Server::start("inherit");
+    server.start_beside();
+    eventually("a refusal", || {
+        server.log().contains("the old process has to start the new one").then_some(())
+    });
+    let report = server.upgrade();
+    assert_eq!((&report["outcome"], &report["sockets"]), (&"ok".into(), &2.into()));
+    server.until_process(2);
+}
