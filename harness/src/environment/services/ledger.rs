@@ -37,7 +37,7 @@ const CLAIM: &str = "seckill:harness";
 const CLAIM_KEY: &str = "/seckill/harness";
 const CLAIM_TABLE: &str = "seckill_harness";
 /// What the server makes in MySQL, and the claim last, so that half of it can be removed once more.
-const TABLES: [&str; 6] = ["orders", "stock", "written", "activities", "migrations", CLAIM_TABLE];
+const TABLES: [&str; 7] = ["orders", "stock", "written", "compared", "activities", "migrations", CLAIM_TABLE];
 
 /// For every order to arrive in MySQL once nobody buys any more. The server promises a second.
 const QUIET_LIMIT: Duration = Duration::from_secs(10);
