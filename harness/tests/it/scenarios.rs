@@ -193,7 +193,7 @@ fn list_and_plan_of_the_repository() {
                                                          cut off, reset and slowed
                                                          down, 20 times each; no
                                                          order is lost.
-    fault/server                      reference  1m 40s  The server is killed 50
+    fault/server                      reference  1m 46s  The server is killed 50
                                                          times and stopped 20 times
                                                          under load; no acknowledged
                                                          order is lost, none
