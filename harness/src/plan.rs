@@ -73,6 +73,14 @@ pub enum TargetPlan {
     External(ExternalPlan),
 }
 
+impl TargetPlan {
+    /// Whether orders go through Redis into MySQL.
+    #[must_use]
+    pub fn has_store(&self) -> bool {
+        matches!(self, Self::Reference(reference) if reference.services.has_store())
+    }
+}
+
 /// How the reference server is laid out and filled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReferencePlan {

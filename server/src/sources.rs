@@ -18,6 +18,8 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -211,6 +213,11 @@ async fn look(config: &Config, datum: Datum, origin: &Origin, stood: Stood) -> L
 }
 
 impl Version {
+    /// Of a place that has no word for its state: what it holds.
+    fn of_text(text: &[u8]) -> Self {
+        Self(format!("sha256 {}", STANDARD.encode(Sha256::digest(text))))
+    }
+
     /// What was read when the place had this version.
     fn of(&self, candidate: Candidate) -> Candidate {
         Candidate { version: Some(self.certain().to_owned()), ..candidate }

@@ -42,7 +42,7 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
         Environment::Reference(reference) => {
             let (old, new) = reference.binaries();
             let mut services = reference.services().kinds();
-            let store = if plan_has_store(plan) { "redis-mysql" } else { "embedded" };
+            let store = if plan.target.has_store() { "redis-mysql" } else { "embedded" };
             services.insert("store".to_owned(), store.to_owned());
             ("reference", Some(shown(old)), Some(shown(new)), services)
         }
@@ -62,10 +62,6 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
         new,
         store_read: false,
     }
-}
-
-fn plan_has_store(plan: &Plan) -> bool {
-    matches!(&plan.target, TargetPlan::Reference(reference) if reference.services.has_store())
 }
 
 /// A setting that this kernel does not have is left out.

@@ -54,9 +54,20 @@ fn look(pid: Pid) -> Option<Process> {
     parse_stat(pid, &fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?)
 }
 
-/// The name in parentheses may hold anything, so the fields are counted from the last parenthesis.
+/// When a process started, in the kernel's ticks: field 22 of proc(5).
+pub(super) fn start_of(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    behind_name(&stat)?.nth(22 - 3).map(str::to_owned)
+}
+
+/// The fields from the third on. The name in parentheses may hold anything, so they are counted from the last
+/// parenthesis.
+fn behind_name(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
+}
+
 fn parse_stat(pid: Pid, stat: &str) -> Option<Process> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let mut fields = behind_name(stat)?;
     let is_zombie = matches!(fields.next()?, "Z" | "X");
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;

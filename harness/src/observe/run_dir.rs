@@ -17,7 +17,7 @@ use super::{
     json::{self, JsonLines},
     record,
 };
-use crate::plan::{PLAN_SCHEMA_VERSION, Plan, TargetPlan};
+use crate::plan::{PLAN_SCHEMA_VERSION, Plan};
 
 /// The folder of one run, for example `reports/runs/20260801-1200-upgrade`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,7 +246,7 @@ impl RunDir {
         } else {
             (Vec::new(), Vec::new())
         };
-        let has_queue = environment.store_read && has_queue(&plan.target);
+        let has_queue = environment.store_read && plan.target.has_store();
         let queue = has_queue.then(|| json::read(&self.stored_queue())).transpose()?;
         Ok(Background {
             instrument: json::read(&self.instrument())?,
@@ -262,11 +262,6 @@ impl RunDir {
             queue,
         })
     }
-}
-
-/// Whether the server's orders go through Redis to MySQL.
-fn has_queue(target: &TargetPlan) -> bool {
-    matches!(target, TargetPlan::Reference(reference) if reference.services.has_store())
 }
 
 /// The one field that a file of every version has.

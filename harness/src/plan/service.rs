@@ -57,6 +57,14 @@ pub struct Access {
     pub database: String,
 }
 
+impl Access {
+    /// The part of the address behind the last colon.
+    #[must_use]
+    pub fn port(&self) -> &str {
+        self.address.rsplit_once(':').map_or("", |(_, port)| port)
+    }
+}
+
 /// A password: neither a plan's file nor a message shows it.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Password(pub String);

@@ -151,7 +151,9 @@ impl Life {
         if let Some(registration) = &self.registration {
             registration.enter_again();
         }
-        if !self.is_ready() {
+        if self.is_ready() {
+            service_manager::tell_ready();
+        } else {
             self.phase(Phase::Ready);
         }
         Ok(())

@@ -275,7 +275,6 @@ impl Swap {
         if let Err(cause) = self.life.serve_again(std::mem::take(&mut self.back)).await {
             error.detail = format!("{}; and this process cannot serve again: {cause}", error.detail);
         }
-        service_manager::tell_ready();
         error
     }
 

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
@@ -14,7 +13,6 @@ use hyper::{
     client::conn::http1::{self, Connection, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{Look, Version};
@@ -178,12 +176,14 @@ async fn read(answer: Response<Incoming>, bytes_max: usize) -> Result<Answer, Er
 /// The address's own word for what it sent, or what it sent if it has none.
 fn version(headers: &HeaderMap, text: &[u8]) -> Version {
     let word = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    Version(match (word(header::ETAG), word(header::LAST_MODIFIED)) {
-        (Some(tag), _) => format!("{BY_TAG}{tag}"),
+    match (word(header::ETAG), word(header::LAST_MODIFIED)) {
+        (Some(tag), _) => Version(format!("{BY_TAG}{tag}")),
         // Of two changes in the second of the answer the date tells only one (RFC 9110, section 8.8.2.2).
-        (None, Some(date)) if word(header::DATE).is_some_and(|now| now != date) => format!("{BY_DATE}{date}"),
-        (None, _) => format!("sha256 {}", STANDARD.encode(Sha256::digest(text))),
-    })
+        (None, Some(date)) if word(header::DATE).is_some_and(|now| now != date) => {
+            Version(format!("{BY_DATE}{date}"))
+        }
+        (None, _) => Version::of_text(text),
+    }
 }
 
 #[cfg(test)]

@@ -26,17 +26,12 @@ pub(super) fn check(ledger: &Ledger<'_>) -> Vec<Invariant> {
         ("one-process-per-order", one_process_per_order),
     ];
     const OF_TWO_STORES: (&str, Check) = ("stores-agree", stores_agree);
-    let checks = CHECKS.into_iter().chain(has_two_stores(ledger).then_some(OF_TWO_STORES));
+    let checks = CHECKS.into_iter().chain(ledger.background.plan.target.has_store().then_some(OF_TWO_STORES));
     if !ledger.background.environment.store_read {
         let why = "the target's store was not read";
         return checks.map(|(name, _)| Invariant::not_checked(name, why)).collect();
     }
     checks.map(|(name, check)| check(name, ledger)).collect()
-}
-
-/// Whether the server buys through Redis and MySQL.
-fn has_two_stores(ledger: &Ledger<'_>) -> bool {
-    matches!(&ledger.background.plan.target, TargetPlan::Reference(reference) if reference.services.has_store())
 }
 
 /// No more orders than stock, no negative stock, and what left the stock is in the orders.

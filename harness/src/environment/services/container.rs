@@ -33,7 +33,7 @@ impl Container {
     /// Starts a service on a free port with a password of its own; it need not be ready yet.
     pub(super) async fn start(service: Service, image: &str) -> Result<(Self, Access), Error> {
         let access = own_access(service)?;
-        let port = access.address.rsplit_once(':').map_or("", |(_, port)| port);
+        let port = access.port();
         // Nobody else's: a name is what is removed in the end.
         let container = Self { name: format!("seckill-harness-{}-{}", service.word(), secret()?) };
         let owner = format!("{OWNER}={}", Owner::us());

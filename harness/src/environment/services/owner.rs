@@ -2,6 +2,8 @@
 
 use std::{fmt, fs};
 
+use crate::environment::processes::start_of;
+
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 const PIDS: &str = "/proc/self/ns/pid";
 
@@ -51,12 +53,6 @@ fn place() -> String {
     let pids = fs::read_link(PIDS).map(|link| link.display().to_string()).unwrap_or_default();
     let pids: String = pids.chars().filter(char::is_ascii_digit).collect();
     format!("{host}:{}:{pids}", boot.trim())
-}
-
-/// Field 22 of the state line; the name in parentheses may hold anything.
-fn start_of(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -120,7 +120,12 @@ pub(super) fn secret() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
     let read = File::open(source).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(Error::file("read", source))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
+}
+
+/// Two digits for each byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs a short command; what it prints. One that takes too long is killed.

@@ -100,7 +100,7 @@ pub(super) async fn prepare(
     folder: &Path,
     access: &Access,
 ) -> Result<Vec<OsString>, Error> {
-    let port = access.address.rsplit_once(':').map_or("", |(_, port)| port);
+    let port = access.port();
     let password = &access.password.0;
     match service {
         Service::Etcd => {

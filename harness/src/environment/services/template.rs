@@ -7,7 +7,6 @@
 use std::{
     env,
     ffi::OsString,
-    fmt::Write as _,
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -15,7 +14,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{Error, process::output, programs::as_root};
+use super::{
+    Error,
+    process::{hex, output},
+    programs::as_root,
+};
 
 /// The harness's own folder in the cache.
 const FOLDER: &str = "seckill-harness";
@@ -26,10 +29,7 @@ const INSTALL: &str = "mariadb-install-db";
 pub(super) async fn data(program: &Path, into: &Path) -> Result<(), Error> {
     let version = output(program, &["--no-defaults".into(), "--version".into()]).await?;
     let Some(cache) = cache() else { return make(program, &version, into).await };
-    let key = Sha256::digest(&version).iter().take(8).fold(String::new(), |mut key, byte| {
-        write!(key, "{byte:02x}").expect("writing to a string must succeed");
-        key
-    });
+    let key = hex(&Sha256::digest(&version)[..8]);
     let template = cache.join(format!("mysql-data-{key}"));
     if !template.is_dir() {
         let beside = tempfile::tempdir_in(&cache).map_err(Error::file("make a folder in", &cache))?;

@@ -2,7 +2,8 @@
 //!
 //! Its log ends somewhere; if that is before the last order that MySQL has, every order of MySQL that is missing is
 //! put back. It begins with a new epoch ([`Mysql::begin`]), so that nobody writes afterwards what he read before.
-//! Redis is told of it at once: what it was told is gone with everything else if it is emptied meanwhile. A Redis with another epoch than MySQL may lack orders in the middle, so it gets all of them.
+//! Redis is told of it at once: what it was told is gone with everything else if it is emptied meanwhile. A Redis with
+//! another epoch than MySQL may lack orders in the middle, so it gets all of them.
 //! Many processes may do it at once, and again.
 
 use redis::{Cmd, Value, cmd};

@@ -33,6 +33,7 @@ const REST: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(1);
 /// So many failures in a row are told; a service that is just being started is none.
 const TOLD_AFTER: u32 = 20;
+
 /// What is to be on sale, and how far that is done.
 #[derive(Debug, Default)]
 pub struct Wanted {

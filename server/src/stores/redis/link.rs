@@ -189,11 +189,7 @@ impl Links {
         taken: &Taken,
         commands: &[Cmd],
     ) -> Result<Vec<T>, Error> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        self.send(taken, &pipeline).await
+        self.send(taken, &pipeline(commands)).await
     }
 
     /// As [`Links::ask_all`], and nobody sees some of them done and others not.
@@ -202,12 +198,7 @@ impl Links {
         taken: &Taken,
         commands: &[Cmd],
     ) -> Result<Vec<T>, Error> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        pipeline.atomic();
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        self.send(taken, &pipeline).await
+        self.send(taken, pipeline(commands).atomic()).await
     }
 
     async fn send<T: FromRedisValue>(&self, taken: &Taken, pipeline: &Pipeline) -> Result<Vec<T>, Error> {
@@ -279,6 +270,14 @@ async fn connect(client: &Client, limit: Duration) -> Result<MultiplexedConnecti
         .set_response_timeout(None)
         .set_pipeline_buffer_size(WRITTEN_AHEAD);
     client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+fn pipeline(commands: &[Cmd]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command.clone());
+    }
+    pipeline
 }
 
 fn is_of_the_line(error: &RedisError) -> bool {
