@@ -1,13 +1,10 @@
 //! Whole benches against our own server: two strategies, two mechanisms.
 
-use std::{
-    env, fs,
-    io::{self, Write as _},
-    path::Path,
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
+
+use crate::programs::are_here;
 
 #[test]
 fn strategies_take_turns_and_each_run_can_be_judged_again() {
@@ -52,14 +49,7 @@ fn strategies_take_turns_and_each_run_can_be_judged_again() {
 
 #[test]
 fn mechanisms_are_measured_by_their_changes() {
-    let has_etcd = env::split_paths(&env::var_os("PATH").unwrap_or_default())
-        .any(|folder| folder.join("etcd").is_file());
-    if !has_etcd {
-        assert!(env::var_os("CI").is_none(), "there is no etcd to test with; install etcd-server");
-        // Not through `eprintln`, which is heard of a failed test only.
-        writeln!(io::stderr(), "NOT TESTED: changes by etcd; there is no etcd in PATH (install etcd-server)")
-            .unwrap();
-    }
+    let has_etcd = are_here(&["etcd"]);
     let first = if has_etcd { "etcd" } else { "timer" };
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("bench");

@@ -8,6 +8,7 @@ mod external;
 mod interrupt;
 mod load;
 mod modes;
+mod programs;
 mod reference;
 mod replay;
 mod scenarios;

@@ -1,8 +1,7 @@
 //! Runs that start services: nothing of them is left, however a run ends, and what is missing is said.
 
 use std::{
-    env, fs,
-    io::{self, Write as _},
+    fs,
     path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
@@ -11,6 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::programs::are_here;
 
 /// Far longer than any of it takes; only a bug gets there.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,18 +23,6 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::park_timeout(Duration::from_millis(5));
     }
-}
-
-/// Whether the programs are there. In continuous integration they have to be.
-fn are_here() -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
-    let missing = PROGRAMS.iter().find(|name| !folders.iter().any(|folder| folder.join(name).is_file()));
-    let Some(missing) = missing else { return true };
-    assert!(env::var_os("CI").is_none(), "{missing} is missing");
-    // Not through `eprintln`, which is heard of a failed test only.
-    writeln!(io::stderr(), "NOT TESTED: {missing} is missing").expect("standard error must take it");
-    false
 }
 
 fn harness(arguments: &[&str]) -> Command {
@@ -71,7 +60,7 @@ fn signal(child: &Child, signal: Signal) {
 /// Ctrl-C and SIGTERM in the middle of a fault, and a kill, after which the services go with the harness.
 #[test]
 fn no_service_outlives_a_run_that_is_ended() {
-    if !are_here() {
+    if !are_here(&PROGRAMS) {
         return;
     }
     for (number, exit_code) in [(Signal::INT, Some(130)), (Signal::TERM, Some(130)), (Signal::KILL, None)] {
@@ -183,7 +172,7 @@ fn invariants(report: &Value, outcome: &str) -> Vec<String> {
 /// Each fault of a server that buys through Redis and MySQL, and the invariant that has to find it.
 #[test]
 fn every_broken_store_is_caught() {
-    if !are_here() {
+    if !are_here(&PROGRAMS) {
         return;
     }
     for (name, caught_by) in [
@@ -200,7 +189,7 @@ fn every_broken_store_is_caught() {
 
 #[test]
 fn the_same_store_without_a_fault_passes() {
-    if !are_here() {
+    if !are_here(&PROGRAMS) {
         return;
     }
     let (code, report) = run("must-fail/stores/answer-first", &["--set", "target.faults=[]"]);

@@ -1,11 +1,12 @@
 //! An etcd of three members that loses its leader.
 
-use std::{process::Child, time::Duration};
+use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error};
 use tokio::runtime::Runtime;
 
 use crate::{
+    daemon::Daemon,
     etcd::{KEY, sale, served, until_sold},
     etcd_process::{free_port, is_installed, spawn},
     server::eventually,
@@ -18,8 +19,8 @@ struct Member {
     name: String,
     port: u16,
     peer: u16,
+    child: Option<Daemon>,
     folder: tempfile::TempDir,
-    child: Option<Child>,
 }
 
 /// Three processes, ended with the test.
@@ -34,8 +35,8 @@ impl Members {
             name: format!("n{number}"),
             port: free_port(),
             peer: free_port(),
-            folder: tempfile::tempdir().unwrap(),
             child: None,
+            folder: tempfile::tempdir().unwrap(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut members = Self { members: members.collect(), runtime };
@@ -58,9 +59,7 @@ impl Members {
     }
 
     fn kill(&mut self, index: usize) {
-        let mut child = self.members[index].child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(self.members[index].child.take().unwrap());
     }
 
     fn ask<T, F: Future<Output = Result<T, Error>>>(
@@ -105,15 +104,6 @@ impl Members {
         let addresses: Vec<_> =
             order.iter().map(|&index| format!("127.0.0.1:{}", self.members[index].port)).collect();
         format!("[etcd]\naddress = \"{}\"\nkeep_alive_ms = 200\ntimeout_ms = 400\n", addresses.join(","))
-    }
-}
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        for child in self.members.iter_mut().filter_map(|member| member.child.as_mut()) {
-            _ = child.kill();
-            _ = child.wait();
-        }
     }
 }
 

@@ -1,20 +1,22 @@
 //! An etcd of a test's own: on a loopback port, with its data in a folder that goes with it.
 
 use std::{
-    env, fs,
+    fs,
     future::Future,
-    io::Write as _,
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio, id},
+    process::id,
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use etcd_client::{Client, CompactionOptions, Permission, PutOptions, Txn, TxnOp};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
-use crate::server::eventually;
+use crate::{
+    daemon::{Daemon, are_installed},
+    server::eventually,
+};
 
 /// Below the ports that the kernel gives to connections: whoever connects to a port of those again and again while
 /// nobody listens there meets himself at last.
@@ -25,8 +27,8 @@ const PORTS: u16 = 16_000;
 #[derive(Debug)]
 pub(crate) struct Etcd {
     port: u16,
+    daemon: Daemon,
     folder: tempfile::TempDir,
-    child: Child,
     runtime: Runtime,
 }
 
@@ -37,16 +39,7 @@ pub(crate) fn etcd() -> Option<Etcd> {
 
 /// Whether there is one.
 pub(crate) fn is_installed() -> bool {
-    let output = Command::new("etcd").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if output.is_ok_and(|status| status.success()) {
-        return true;
-    }
-    assert!(env::var_os("CI").is_none(), "there is no etcd to test with; install etcd-server");
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Past the test harness, which would show nothing of a test that does not fail.
-    _ = std::io::stderr()
-        .write_all(format!("NOT RUN: {test}: there is no etcd; install etcd-server\n").as_bytes());
-    false
+    are_installed(&[("etcd", "etcd-server")])
 }
 
 impl Etcd {
@@ -54,8 +47,8 @@ impl Etcd {
         let folder = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let port = free_port();
-        let child = alone(folder.path(), port);
-        let etcd = Self { port, folder, child, runtime };
+        let daemon = alone(folder.path(), port);
+        let etcd = Self { port, daemon, folder, runtime };
         etcd.until_it_answers();
         etcd
     }
@@ -130,18 +123,17 @@ impl Etcd {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.daemon.signal(signal);
     }
 
     /// Ends it; the data stays.
     pub(crate) fn stop(&mut self, signal: Signal) {
-        self.signal(signal);
-        self.child.wait().unwrap();
+        self.daemon.stop(signal);
     }
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = alone(self.folder.path(), self.port);
+        self.daemon = alone(self.folder.path(), self.port);
         self.until_it_answers();
     }
 
@@ -182,36 +174,23 @@ impl Etcd {
     }
 }
 
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
 /// One that is all of its cluster.
-fn alone(folder: &Path, port: u16) -> Child {
+fn alone(folder: &Path, port: u16) -> Daemon {
     let peers = ["--listen-peer-urls=unix://peer.sock:0", "--initial-advertise-peer-urls=http://127.0.0.1:1"];
     let cluster = ["--initial-cluster=n=http://127.0.0.1:1", "--name=n"];
     spawn(folder, port, &[peers, cluster].concat())
 }
 
-/// Elections are short, nothing waits for the disk, and it goes with the thread that runs the test.
-pub(crate) fn spawn(folder: &Path, port: u16, member: &[&str]) -> Child {
+/// Elections are short, and nothing waits for the disk.
+pub(crate) fn spawn(folder: &Path, port: u16, member: &[&str]) -> Daemon {
     let url = format!("http://127.0.0.1:{port}");
-    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "etcd", "--data-dir=data", "--unsafe-no-fsync", "--bcrypt-cost=4"])
-        .args(member)
-        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
-        .args(["--heartbeat-interval=10", "--election-timeout=100"])
-        .args(["--grpc-keepalive-min-time=50ms", "--logger=zap", "--log-level=warn"])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let client = [format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")];
+    let own = ["--data-dir=data", "--unsafe-no-fsync", "--bcrypt-cost=4", "--heartbeat-interval=10"];
+    let more =
+        ["--election-timeout=100", "--grpc-keepalive-min-time=50ms", "--logger=zap", "--log-level=warn"];
+    let client = client.iter().map(String::as_str);
+    let arguments = own.into_iter().chain(member.iter().copied()).chain(client).chain(more);
+    Daemon::start("etcd", folder, arguments)
 }
 
 /// One that nobody has now.

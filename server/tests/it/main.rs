@@ -9,6 +9,7 @@
 mod activation;
 mod cli;
 mod client;
+mod daemon;
 mod edges;
 mod etcd;
 mod etcd_members;

@@ -1,19 +1,17 @@
 //! A Redis and a MySQL of a test's own: on loopback ports, with their data in folders that go with them.
 
-use std::{
-    env, fs,
-    io::Write as _,
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::OnceLock,
-};
+use std::{fs, path::Path, process::Command, sync::OnceLock};
 
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable as _};
 use redis::{Cmd, FromRedisValue};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Signal, geteuid};
 use tokio::runtime::Runtime;
 
-use crate::{etcd_process::free_port, server::eventually};
+use crate::{
+    daemon::{Daemon, are_installed},
+    etcd_process::free_port,
+    server::eventually,
+};
 
 const PASSWORD: &str = "rosebud";
 
@@ -28,40 +26,23 @@ pub(crate) struct Services {
 #[derive(Debug)]
 pub(crate) struct Redis {
     port: u16,
+    daemon: Daemon,
     folder: tempfile::TempDir,
-    child: Child,
 }
 
 /// A running MariaDB with an empty database `seckill`.
 #[derive(Debug)]
 pub(crate) struct Mysql {
     port: u16,
+    daemon: Daemon,
     folder: tempfile::TempDir,
-    child: Child,
     runtime: Runtime,
 }
 
 /// Both, or nothing where one is not installed, which is said aloud and is a failure in continuous integration.
 pub(crate) fn services() -> Option<Services> {
-    let missing: Vec<&str> = [("redis-server", "redis-server"), ("mariadbd", "mariadb-server")]
-        .into_iter()
-        .filter(|(program, _)| !is_installed(program))
-        .map(|(_, package)| package)
-        .collect();
-    if missing.is_empty() {
-        return Some(Services { redis: Redis::start(), mysql: Mysql::start() });
-    }
-    let missing = missing.join(" ");
-    assert!(env::var_os("CI").is_none(), "there are no services to test with; install {missing}");
-    let test = std::thread::current().name().unwrap_or_default().to_owned();
-    // Past the test harness, which would show nothing of a test that does not fail.
-    _ = writeln!(std::io::stderr(), "NOT RUN: {test}: install {missing}");
-    None
-}
-
-fn is_installed(program: &str) -> bool {
-    let output = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    output.is_ok_and(|status| status.success())
+    let programs = [("redis-server", "redis-server"), ("mariadbd", "mariadb-server")];
+    are_installed(&programs).then(|| Services { redis: Redis::start(), mysql: Mysql::start() })
 }
 
 impl Services {
@@ -92,8 +73,8 @@ impl Services {
 impl Redis {
     fn start() -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let child = start_redis(folder.path(), port);
-        let redis = Self { port, folder, child };
+        let daemon = start_redis(folder.path(), port);
+        let redis = Self { port, daemon, folder };
         redis.until_it_answers();
         redis
     }
@@ -108,18 +89,17 @@ impl Redis {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.daemon.signal(signal);
     }
 
     /// Ends it at once; what it has logged stays.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.daemon.stop(Signal::KILL);
     }
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = start_redis(self.folder.path(), self.port);
+        self.daemon = start_redis(self.folder.path(), self.port);
         self.until_it_answers();
     }
 
@@ -142,8 +122,8 @@ impl Mysql {
         let copied = Command::new("cp").arg("-a").arg(template()).arg(folder.path().join("data")).status();
         assert!(copied.unwrap().success());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let child = start_mysql(folder.path(), port);
-        let mysql = Self { port, folder, child, runtime };
+        let daemon = start_mysql(folder.path(), port);
+        let mysql = Self { port, daemon, folder, runtime };
         mysql.until_it_answers();
         let mut conn = mysql.connect("root", "", None).unwrap();
         for statement in [
@@ -208,18 +188,17 @@ impl Mysql {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.daemon.signal(signal);
     }
 
     /// Ends it at once; what it has committed stays.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.daemon.stop(Signal::KILL);
     }
 
     /// Starts it again where it was.
     pub(crate) fn start_again(&mut self) {
-        self.child = start_mysql(self.folder.path(), self.port);
+        self.daemon = start_mysql(self.folder.path(), self.port);
         self.until_it_answers();
     }
 
@@ -228,53 +207,36 @@ impl Mysql {
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-impl Drop for Mysql {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-fn start_redis(folder: &Path, port: u16) -> Child {
-    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "redis-server", "--bind", "127.0.0.1", "--save", ""])
-        .args(["--appendonly", "yes", "--appendfsync", "always", "--requirepass", PASSWORD])
-        .args(["--port", &port.to_string()])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+fn start_redis(folder: &Path, port: u16) -> Daemon {
+    let port = port.to_string();
+    let listening = ["--bind", "127.0.0.1", "--port", &port, "--requirepass", PASSWORD];
+    let keeping = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+    Daemon::start("redis-server", folder, listening.iter().chain(&keeping))
 }
 
 /// Nothing waits for the disk: a process that is killed leaves what it has given to the kernel.
-fn start_mysql(folder: &Path, port: u16) -> Child {
-    let log = fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
+fn start_mysql(folder: &Path, port: u16) -> Daemon {
     let at = |name: &str| folder.join(name).display().to_string();
-    Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "mariadbd", "--no-defaults", "--bind-address=127.0.0.1"])
-        .args(["--skip-name-resolve", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M"])
-        .args(["--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=nosync", "--skip-log-bin"])
-        .arg("--performance-schema=OFF")
-        .args(user())
-        .args([format!("--port={port}"), format!("--datadir={}", at("data"))])
-        .args([format!("--socket={}", at("socket")), format!("--pid-file={}", at("pid"))])
-        .arg(format!("--tmpdir={}", folder.display()))
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+    let keeping = [
+        "--no-defaults",
+        "--bind-address=127.0.0.1",
+        "--skip-name-resolve",
+        "--innodb-log-file-size=4M",
+        "--innodb-buffer-pool-size=16M",
+        "--innodb-flush-log-at-trx-commit=1",
+        "--innodb-flush-method=nosync",
+        "--skip-log-bin",
+        "--performance-schema=OFF",
+    ];
+    let places = [
+        format!("--port={port}"),
+        format!("--datadir={}", at("data")),
+        format!("--socket={}", at("socket")),
+        format!("--pid-file={}", at("pid")),
+        format!("--tmpdir={}", folder.display()),
+    ];
+    let places = places.iter().map(String::as_str);
+    Daemon::start("mariadbd", folder, keeping.into_iter().chain(user()).chain(places))
 }
 
 /// The data of a fresh server, made once.
