@@ -4,6 +4,9 @@
 //! the server's history names, or the process generation of an upgrade. An answer shows it when it names that
 //! number or a higher one. Who acknowledges twice the same, or less than before, is held to the highest.
 //! Nothing but sending and ending times is compared, all of one clock.
+//!
+//! A change has had its effect for whoever asks from then on. How long an answer takes is no part of it, that is what
+//! latencies are for: an answer on its way when the change was made shows the change late, however soon it was made.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +31,8 @@ pub struct Propagation {
     pub first_ns: Option<u64>,
     /// From then to the end of the last answer that does not; `None` when there was none.
     pub last_ns: Option<u64>,
-    /// From then until the change had been seen and nobody who asked later was answered without it; `None` when
-    /// it was never seen.
+    /// From then until somebody had asked who was answered with the change, or an answer with it had come, and nobody
+    /// who asked later was answered without it; `None` when it was never seen.
     pub effect_ns: Option<u64>,
     /// Answers without the change to attempts that were sent after it had been acknowledged.
     pub stale_after_ack: u64,
@@ -156,6 +159,8 @@ fn acknowledged(event: &EventRecord) -> Option<(Mechanism, u32, u64)> {
 struct Change {
     event: usize,
     made_ns: u64,
+    /// When it and all before it had been made.
+    all_made_ns: u64,
     acked_ns: u64,
     number: u32,
 }
@@ -187,13 +192,17 @@ struct OfMechanism {
     answers: BTreeMap<(u32, u32), Answers>,
     /// Stale answers of changes `from..to`, as a difference at both ends.
     differences: Vec<i64>,
+    /// When somebody first asked, after a change had been made, who was answered with it but with no later one that had
+    /// been made by then too.
+    first_sent_ns: Vec<Option<u64>>,
 }
 
 impl OfMechanism {
     fn new(events: &[EventRecord], mechanism: Mechanism) -> Self {
         let changes = changes(events, mechanism);
         let differences = vec![0; changes.len() + 1];
-        Self { mechanism, changes, answers: BTreeMap::new(), differences }
+        let first_sent_ns = vec![None; changes.len()];
+        Self { mechanism, changes, answers: BTreeMap::new(), differences, first_sent_ns }
     }
 
     fn add(&mut self, attempt: &Attempt) {
@@ -212,6 +221,10 @@ impl OfMechanism {
             self.differences[shown] += 1;
             self.differences[acked] -= 1;
         }
+        let made = self.changes.partition_point(|change| change.all_made_ns <= sent_ns);
+        if let Some(last) = shown.min(made).checked_sub(1) {
+            self.first_sent_ns[last] = earlier(self.first_sent_ns[last], Some(sent_ns));
+        }
     }
 
     fn see(&mut self, number: (u32, u32), seen: Answers) {
@@ -225,6 +238,9 @@ impl OfMechanism {
         for (own, other) in self.differences.iter_mut().zip(&other.differences) {
             *own += other;
         }
+        for (own, &other) in self.first_sent_ns.iter_mut().zip(&other.first_sent_ns) {
+            *own = earlier(*own, other);
+        }
     }
 
     /// Each change with the time of its acknowledgement.
@@ -235,11 +251,17 @@ impl OfMechanism {
             of_all.entry(number).and_modify(|known| *known = known.with(seen)).or_insert(seen);
             of_each.entry(process).or_default().insert(number, seen);
         }
+        // Who was answered with a change was answered with all before it.
+        let mut first_sent_ns = self.first_sent_ns.clone();
+        for index in (1..first_sent_ns.len()).rev() {
+            first_sent_ns[index - 1] = earlier(first_sent_ns[index - 1], first_sent_ns[index]);
+        }
         let mut stale = 0_i64;
-        let counted = self.changes.iter().zip(&self.differences).map(|(change, difference)| {
+        let counted = self.changes.iter().zip(&self.differences).zip(first_sent_ns);
+        let counted = counted.map(|((change, difference), first_sent_ns)| {
             stale += difference;
-            let spread = change.propagation(self.mechanism, &of_all, &of_each, stale.unsigned_abs());
-            (change.acked_ns, spread)
+            let counted = Counted { stale_after_ack: stale.unsigned_abs(), first_sent_ns };
+            (change.acked_ns, change.propagation(self.mechanism, &of_all, &of_each, counted))
         });
         counted.collect()
     }
@@ -250,16 +272,28 @@ fn changes(events: &[EventRecord], wanted: Mechanism) -> Vec<Change> {
     let change = |(event, record): (usize, &EventRecord)| {
         let (mechanism, number, made_ns) = acknowledged(record)?;
         let acked_ns = record.acked_ns;
-        (mechanism == wanted).then_some(Change { event, made_ns, acked_ns, number })
+        (mechanism == wanted).then_some(Change { event, made_ns, all_made_ns: made_ns, acked_ns, number })
     };
     let mut changes: Vec<Change> = events.iter().enumerate().filter_map(change).collect();
     changes.sort_by_key(|change| (change.acked_ns, change.number, change.event));
-    let mut highest = 0;
+    let (mut highest, mut all_made_ns) = (0, 0);
     for change in &mut changes {
         highest = highest.max(change.number);
-        change.number = highest;
+        all_made_ns = all_made_ns.max(change.made_ns);
+        (change.number, change.all_made_ns) = (highest, all_made_ns);
     }
     changes
+}
+
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
+}
+
+/// What was counted for a change, attempt by attempt.
+struct Counted {
+    stale_after_ack: u64,
+    /// When somebody first asked, after it had been made, who was answered with it.
+    first_sent_ns: Option<u64>,
 }
 
 impl Change {
@@ -268,7 +302,7 @@ impl Change {
         mechanism: Mechanism,
         of_all: &BTreeMap<u32, Answers>,
         of_each: &BTreeMap<u32, BTreeMap<u32, Answers>>,
-        stale_after_ack: u64,
+        counted: Counted,
     ) -> Propagation {
         let (with, without) = self.parts(of_all);
         let told = [with, without].into_iter().flatten().any(|part| part.last_sent_ns > self.acked_ns);
@@ -287,8 +321,9 @@ impl Change {
             made_ns: self.made_ns,
             first_ns,
             last_ns,
-            effect_ns: first_ended_ns.map(|at_ns| at_ns.max(last_sent_ns).saturating_sub(self.made_ns)),
-            stale_after_ack,
+            effect_ns: earlier(first_ended_ns, counted.first_sent_ns)
+                .map(|at_ns| at_ns.max(last_sent_ns).saturating_sub(self.made_ns)),
+            stale_after_ack: counted.stale_after_ack,
             stale_ns: told.then(|| last_sent_ns.saturating_sub(self.acked_ns)),
             processes: of_each.iter().filter_map(of_process).collect(),
         }
@@ -414,13 +449,39 @@ mod tests {
         answer(&mut log, 208, 214, 2);
         let measured = analyze(&log.finish()).propagation;
         let effects: Vec<_> = measured.iter().map(|change| change.effect_ns.map(|ns| ns / MS)).collect();
-        assert_eq!(effects, [Some(12), Some(8), None]);
+        assert_eq!(effects, [Some(10), Some(8), None]);
         assert!(measured.iter().all(|change| change.mechanism == Mechanism::File));
         let firsts: Vec<_> = measured.iter().map(|change| change.first_ns.map(|ns| ns / MS)).collect();
         assert_eq!(firsts, [Some(12), Some(5), None]);
         assert_eq!(effect_p99(&measured, Mechanism::File), Some(None), "one was never seen");
-        assert_eq!(effect_p99(&measured[..2], Mechanism::File), Some(Some(12 * MS)));
+        assert_eq!(effect_p99(&measured[..2], Mechanism::File), Some(Some(10 * MS)));
         assert_eq!(effect_p99(&measured, Mechanism::Etcd), None);
+    }
+
+    #[test]
+    fn how_long_an_answer_takes_does_not_delay_a_change() {
+        #[track_caller]
+        fn check(answers: &[(u64, u64, u32)], expected: [Option<u64>; 2]) {
+            let mut log = Log::new();
+            changes_by(&mut log, "push", &[(100, 100, 2), (120, 120, 3)]);
+            for &(sent_ms, ended_ms, config) in answers {
+                answer(&mut log, sent_ms, ended_ms, config);
+            }
+            let measured = analyze(&log.finish()).propagation;
+            let effects = [0, 1].map(|index: usize| measured[index].effect_ns.map(|ns| ns / MS));
+            assert_eq!(effects, expected, "{answers:?}");
+        }
+        // Sent after the change, or answered before anybody else asked: whichever was sooner.
+        check(&[(101, 109, 2)], [Some(1), None]);
+        check(&[(99, 103, 2), (108, 109, 2)], [Some(3), None]);
+        // Sent before it was made: says nothing of those who ask right after it, until it is answered.
+        check(&[(50, 119, 2)], [Some(19), None]);
+        check(&[(99, 119, 2), (110, 115, 2)], [Some(10), None]);
+        // An answer with the later change shows the earlier one too.
+        check(&[(105, 125, 3)], [Some(5), Some(5)]);
+        check(&[(95, 118, 1), (121, 140, 3), (104, 141, 2)], [Some(4), Some(1)]);
+        // Somebody who asked later went without.
+        check(&[(101, 102, 2), (107, 119, 1), (130, 131, 3)], [Some(7), Some(10)]);
     }
 
     #[test]

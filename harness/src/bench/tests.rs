@@ -152,12 +152,12 @@ fn the_table_of_mechanisms_fits_80_columns() {
     first answer, p50 ms             3.000         8.000
       p99                            8.000             -
       max                            8.000             -
-    effect, p50 ms                   3.000         8.000
-      p99                            8.000             -
-      max                            8.000             -
-    begun to effect, p50 ms          5.000         10.00
-      p99                            10.00             -
-      max                            10.00             -
+    effect, p50 ms                   2.000         7.000
+      p99                            7.000             -
+      max                            7.000             -
+    begun to effect, p50 ms          4.000         9.000
+      p99                            9.000             -
+      max                            9.000             -
     changes in storms                   10            10
       made a second                   5000          5000
       published                          2             2
@@ -165,8 +165,8 @@ fn the_table_of_mechanisms_fits_80_columns() {
       coalesced                          8             8
     storms                               1             1
       last change missed                 0             0
-      last to effect, p50 ms         3.000         3.000
-      max                            3.000         3.000
+      last to effect, p50 ms         2.000         2.000
+      max                            2.000         2.000
     CPU idle, ms/s                       -         10.00
       under load alone               10.00         10.00
       and single changes             50.00         50.00

@@ -238,7 +238,8 @@ pub struct Propagation {
     pub first_ms: Option<f64>,
     /// End of the last answer without it; `null` when there was none.
     pub last_ms: Option<f64>,
-    /// Until it had been seen, and nobody who asked later was answered without it; `null` when it never was.
+    /// Until somebody had asked who was answered with it, or an answer with it had come, and nobody who asked
+    /// later was answered without it; `null` when it was never seen.
     pub effect_ms: Option<f64>,
     /// Answers without it to attempts that were sent after it had been acknowledged.
     pub stale_after_ack: u64,

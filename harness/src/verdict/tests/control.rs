@@ -91,7 +91,7 @@ fn a_pause_of_the_machine_is_no_slow_change() {
         super::shown_late(&mut log, "file");
         let verdict = verdict(&with_control(log, &[pause]));
         assert_eq!(verdict.exit_code, exit_code, "{:?}", verdict.reasons);
-        let reason = "99 % of the changes by file had their effect within 51.000 ms; the limit is 20 ms.";
+        let reason = "99 % of the changes by file had their effect within 50.000 ms; the limit is 20 ms.";
         assert!(verdict.reasons[0].starts_with(reason), "{:?}", verdict.reasons);
     };
     check_pause((550, 598), ExitCode::Inconclusive);
