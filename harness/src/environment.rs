@@ -12,6 +12,7 @@ mod gateway;
 mod group;
 mod log;
 mod machine;
+mod manager;
 mod pages;
 mod ports;
 mod processes;
@@ -147,6 +148,8 @@ pub enum Error {
     },
     #[error("serve pages on 127.0.0.1")]
     Pages(#[source] io::Error),
+    #[error("hold the server's sockets, as a service manager does")]
+    Manager(#[source] io::Error),
     #[error("become the parent of the server's successors (PR_SET_CHILD_SUBREAPER)")]
     Subreaper(#[source] io::Error),
     #[error("see the server ready: {how}; its log is {log}, which ends with:\n{tail}")]

@@ -38,7 +38,7 @@ pub(super) struct UpgradeArgs {
         long,
         value_name = "LIST",
         value_delimiter = ',',
-        default_value = "handoff-live,handoff,inherit,reuseport-drain,reuseport,stop-start"
+        default_value = "handoff-live,handoff,inherit,activate,reuseport-drain,reuseport,stop-start"
     )]
     strategies: Vec<String>,
     /// Swaps in each run.

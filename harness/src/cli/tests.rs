@@ -171,7 +171,7 @@ fn what_is_wrong_is_said_with_exit_code_2() {
     ");
     insta::assert_snapshot!(complaint("scenario must-fail/slow --strategy hope --services embedded"), @r#"
     --strategy hope: target.strategy: unknown word "hope"
-      hint: one of "handoff-live", "handoff", "inherit", "reuseport-drain", "reuseport", "stop-start"
+      hint: one of "handoff-live", "handoff", "inherit", "activate", "reuseport-drain", "reuseport", "stop-start"
     "#);
     insta::assert_snapshot!(complaint("scenario must-fail/slow --services nonsense"), @"
     error: invalid value 'nonsense' for '--services <KIND>'

@@ -1,5 +1,6 @@
 //! An upgrade as an event: the next release laid out, the link switched, the server asked to swap, and the
-//! swap confirmed from outside.
+//! swap confirmed from outside. Under `activate` the release is started beside the old one instead, as a service
+//! manager does.
 //!
 //! The server's word is not taken for it: an upgrade is ok only when the new release answers, and refused
 //! or failed as expected only when the old one still does. With `stop-start` and `reuseport` the admin
@@ -45,9 +46,11 @@ pub(super) async fn run(
         Ok(release) => release,
         Err(error) => return Ending::impossible(clock, &chain(&error)),
     };
-    let asked = ask(reference, &release.binary).await;
+    let said = match reference.activate(&release).await {
+        Some(activated) => Said::from(activated),
+        None => Said::from(ask(reference, &release.binary).await),
+    };
     let mut acked_ns = clock.now_ns();
-    let said = Said::from(asked);
     let (wanted, limit) = match said.outcome {
         Some(EventOutcome::Ok) => (release.label(), CONFIRM_LIMIT),
         Some(EventOutcome::Failed | EventOutcome::Refused) => (old, CONFIRM_LIMIT),
@@ -112,6 +115,17 @@ impl From<Result<Answer, reqwest::Error>> for Said {
     }
 }
 
+/// What a process told its service manager.
+impl From<Result<Vec<String>, String>> for Said {
+    fn from(activated: Result<Vec<String>, String>) -> Self {
+        let (outcome, word, value) = match activated {
+            Ok(told) => (EventOutcome::Ok, "told", json!(told)),
+            Err(why) => (EventOutcome::Failed, "error", json!({ "detail": why })),
+        };
+        Self { outcome: Some(outcome), report: Map::from_iter([(word.to_owned(), value)]) }
+    }
+}
+
 /// Asks for the upgrade, again while the admin side does not accept connections.
 async fn ask(reference: &Reference, binary: &Path) -> Result<Answer, reqwest::Error> {
     let deadline = Instant::now() + ADMIN_LIMIT;
@@ -155,7 +169,12 @@ fn detail(
     let serving = match serving {
         Ok(Identity { process, version }) => {
             let pid = reference.serving_pid().map(|pid| pid.as_raw_pid());
-            json!({ "process": process, "version": version, "pid": pid })
+            let serving = json!({ "process": process, "version": version, "pid": pid });
+            if detail.contains_key("told") {
+                // A service manager is not told which generation it has started.
+                detail.insert("new".to_owned(), serving.clone());
+            }
+            serving
         }
         Err(why) => json!({ "nobody": why }),
     };

@@ -7,9 +7,10 @@
 //! Invariant: when a [`Group`] is dropped, none of its processes is left.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::File,
+    io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -20,6 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{
@@ -38,6 +40,19 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often a stopping group is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// What is started, and with what.
+#[derive(Debug)]
+pub struct Program<'a> {
+    pub path: &'a Path,
+    pub arguments: &'a [&'a OsStr],
+    /// Added to the environment.
+    pub variables: &'a [(&'a str, String)],
+    /// Descriptors that it finds open.
+    pub passed: Vec<FdMapping>,
+    /// Where both outputs go.
+    pub log: &'a File,
+}
+
 /// The target's processes. Dropping it kills those that are left.
 #[derive(Debug)]
 pub struct Group {
@@ -45,7 +60,8 @@ pub struct Group {
     /// The leader's pid, for those who watch.
     watched: Arc<AtomicI32>,
     work_dir: PathBuf,
-    leader_status: Option<WaitStatus>,
+    /// How those ended that ended and were reaped.
+    ended: BTreeMap<i32, WaitStatus>,
     /// Every process that was ever seen to belong here and is not reaped; zombies are told by their pid only.
     seen: BTreeSet<i32>,
 }
@@ -59,23 +75,17 @@ pub struct GroupWatch {
 
 impl Group {
     /// Starts `program` in `work_dir` as the leader of a process group of its own, so that a Ctrl-C in the
-    /// terminal reaches only the harness. Both outputs go to `log`; `variables` are added to the environment.
+    /// terminal reaches only the harness.
     ///
     /// # Errors
     /// When the program cannot be started, or this process cannot become a subreaper.
-    pub fn start(
-        program: &Path,
-        arguments: &[&OsStr],
-        variables: &[(&str, String)],
-        work_dir: &Path,
-        log: &File,
-    ) -> Result<Self, Error> {
-        let leader = spawn(program, arguments, variables, work_dir, log)?;
+    pub fn start(program: Program<'_>, work_dir: &Path) -> Result<Self, Error> {
+        let leader = spawn(program, work_dir, None)?;
         Ok(Self {
             leader,
             watched: Arc::new(AtomicI32::new(leader.as_raw_pid())),
             work_dir: work_dir.to_owned(),
-            leader_status: None,
+            ended: BTreeMap::new(),
             seen: BTreeSet::from([leader.as_raw_pid()]),
         })
     }
@@ -90,32 +100,46 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::start`].
-    pub(super) fn start_again(
-        &mut self,
-        program: &Path,
-        arguments: &[&OsStr],
-        variables: &[(&str, String)],
-        log: &File,
-    ) -> Result<(), Error> {
+    pub(super) fn start_again(&mut self, program: Program<'_>) -> Result<(), Error> {
         self.kill();
         // In the same group, because another one would take the new process for one of its own.
-        self.leader = spawn(program, arguments, variables, &self.work_dir, log)?;
+        self.leader = spawn(program, &self.work_dir, None)?;
         self.watched.store(self.leader.as_raw_pid(), Relaxed);
-        self.leader_status = None;
+        self.ended.clear();
         self.seen = BTreeSet::from([self.leader.as_raw_pid()]);
         Ok(())
     }
 
+    /// Starts `program` beside the others, in their process group.
+    ///
+    /// # Errors
+    /// As [`Group::start`], and when none of the others is left.
+    pub(super) fn start_beside(&mut self, program: Program<'_>) -> Result<Pid, Error> {
+        let pid = spawn(program, &self.work_dir, Some(self.leader))?;
+        self.seen.insert(pid.as_raw_pid());
+        Ok(pid)
+    }
+
     /// How the first process ended, once it has.
     pub fn leader_status(&mut self) -> Option<WaitStatus> {
+        self.status(self.leader)
+    }
+
+    /// How a process that was started here ended, once it has.
+    pub(super) fn status(&mut self, process: Pid) -> Option<WaitStatus> {
         self.reap();
-        self.leader_status
+        self.ended.get(&process.as_raw_pid()).copied()
     }
 
     /// The living process that runs `binary`.
     pub fn running(&mut self, binary: &Path) -> Option<Pid> {
         let runs_it = |process: &Process| process.link("exe").is_some_and(|exe| exe == binary);
         self.members().into_iter().find(runs_it).map(|process| process.pid)
+    }
+
+    /// Whether a process of the target lives.
+    pub(super) fn lives(&mut self, process: Pid) -> bool {
+        self.members().iter().any(|member| member.pid == process)
     }
 
     /// Waits until every process has ended by itself; `false` when `limit` was over before.
@@ -189,9 +213,7 @@ impl Group {
 
     fn reaped(&mut self, pid: Pid, status: WaitStatus) {
         self.seen.remove(&pid.as_raw_pid());
-        if pid == self.leader {
-            self.leader_status = Some(status);
-        }
+        self.ended.insert(pid.as_raw_pid(), status);
     }
 }
 
@@ -217,24 +239,21 @@ impl GroupWatch {
     }
 }
 
-/// Starts a program as the leader of a process group of its own.
-fn spawn(
-    program: &Path,
-    arguments: &[&OsStr],
-    variables: &[(&str, String)],
-    work_dir: &Path,
-    log: &File,
-) -> Result<Pid, Error> {
+/// Starts a program in a process group, or as the leader of one of its own.
+fn spawn(program: Program<'_>, work_dir: &Path, group: Option<Pid>) -> Result<Pid, Error> {
     set_child_subreaper(Some(getpid())).map_err(|error| Error::Subreaper(error.into()))?;
-    let failed = |source| Error::Run { command: program.display().to_string(), source };
-    let child = Command::new(program)
+    let Program { path, arguments, variables, passed, log } = program;
+    let failed = |source| Error::Run { command: path.display().to_string(), source };
+    let child = Command::new(path)
         .args(arguments)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(work_dir)
-        .process_group(0)
+        .process_group(Pid::as_raw(group))
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed)?)
         .stderr(log.try_clone().map_err(failed)?)
+        .fd_mappings(passed)
+        .map_err(|error| failed(io::Error::other(error)))?
         .spawn()
         .map_err(failed)?;
     Ok(i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a child's pid must be valid"))
@@ -274,9 +293,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let work_dir = dir.path().canonicalize().unwrap();
         let log = File::create(work_dir.join("log")).unwrap();
-        let arguments = [OsStr::new("-c"), OsStr::new(script)];
-        let group = Group::start(Path::new("/bin/sh"), &arguments, &[], &work_dir, &log).unwrap();
+        let group = Group::start(sh(&[OsStr::new("-c"), OsStr::new(script)], &log), &work_dir).unwrap();
         (dir, group)
+    }
+
+    fn sh<'a>(arguments: &'a [&'a OsStr], log: &'a File) -> Program<'a> {
+        Program { path: Path::new("/bin/sh"), arguments, variables: &[], passed: Vec::new(), log }
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -335,7 +357,7 @@ mod tests {
         let watch = group.watch();
         let log = File::create(dir.path().join("log")).unwrap();
         let arguments = ["-c", "sleep 600 & echo $! >>pids; wait"].map(OsStr::new);
-        group.start_again(Path::new("/bin/sh"), &arguments, &[], &log).unwrap();
+        group.start_again(sh(&arguments, &log)).unwrap();
         let second = pids(&dir, 2)[1];
         assert!(gone(first) && watch.alive() && group.leader_status().is_none());
         assert_eq!(group.members().len(), 2);

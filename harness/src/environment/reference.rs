@@ -1,10 +1,11 @@
 //! Our own server: laid out in release folders, started, filled with users, and stopped.
 
+mod activation;
+mod start;
+
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io, mem,
+    fs, io, mem,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -19,11 +20,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use self::start::Start;
 use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
     contents::Contents,
     group::ended_how,
     log::tail,
+    manager::Manager,
     pages::Pages,
     ports,
     release::{BINARY, CURRENT},
@@ -45,8 +48,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 const FAULTS: &str = "SECKILL_FAULTS";
 /// The server's log in the run's folder.
 const LOG: &str = "server.log";
-/// How the server is started.
-const ARGUMENTS: [&str; 3] = ["serve", "-c", settings::SETTINGS];
+/// The strategy under which a service manager starts every process.
+const ACTIVATE: &str = "activate";
 /// The server's working directory in the run's folder.
 const WORK_DIR: &str = "work";
 
@@ -70,30 +73,6 @@ pub struct Reference {
     services: Services,
     start: Start,
     is_killed: bool,
-}
-
-/// How the server is started, the first time and after it was killed.
-#[derive(Debug)]
-struct Start {
-    program: PathBuf,
-    faults: [(&'static str, String); 1],
-    log: PathBuf,
-}
-
-impl Start {
-    fn log(&self) -> Result<File, Error> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        log.map_err(Error::file("open the server's log", &self.log))
-    }
-
-    fn group(&self, work_dir: &Path) -> Result<Group, Error> {
-        Group::start(&self.program, &ARGUMENTS.map(OsStr::new), &self.faults, work_dir, &self.log()?)
-    }
-
-    /// Once more, in the place of whatever is left.
-    fn again(&self, group: &mut Group) -> Result<(), Error> {
-        group.start_again(&self.program, &ARGUMENTS.map(OsStr::new), &self.faults, &self.log()?)
-    }
 }
 
 /// What was left of the server when it was stopped.
@@ -132,9 +111,11 @@ impl Reference {
 
         let program = work_dir.join("releases").join(CURRENT).join(BINARY);
         // Also when there are none: a variable of whoever runs the harness must not break the target.
-        let faults = [(FAULTS, plan.faults.join(","))];
-        let start = Start { program: program.clone(), faults, log: folder.join(LOG) };
-        let group = start.group(&work_dir)?;
+        let faults = (FAULTS, plan.faults.join(","));
+        let manager = (plan.strategy == ACTIVATE).then(|| Manager::new(sides)).transpose();
+        let manager = manager.map_err(Error::Manager)?;
+        let start = Start { program: program.clone(), faults, log: folder.join(LOG), manager };
+        let group = start.run(&program, |program| Group::start(program, &work_dir))?;
         let control = Control { api, admin, token: String::new() };
         // Each setting bounds a step of the upgrade.
         let upgrade_time = Duration::from_millis(plan.upgrade.values().sum());
@@ -292,7 +273,7 @@ impl Reference {
     /// # Errors
     /// When it does not start.
     pub async fn start_again(&mut self) -> Result<(), Error> {
-        self.start.again(&mut self.group)?;
+        self.start.run(&self.start.program, |program| self.group.start_again(program))?;
         self.is_killed = false;
         self.become_ready().await
     }

@@ -13,6 +13,7 @@ const STRATEGIES: &[(&str, &str)] = &[
     ("handoff-live", "handoff-live"),
     ("handoff", "handoff"),
     ("inherit", "inherit"),
+    ("activate", "activate"),
     ("reuseport-drain", "reuseport-drain"),
     ("reuseport", "reuseport"),
     ("stop-start", "stop-start"),

@@ -175,7 +175,7 @@ fn every_fault_of_a_file_is_reported_at_once() {
     s.toml:3:1: descripton: unknown key
       hint: did you mean `description`?
     s.toml:6:12: target.strategy: unknown word "handof-live"
-      hint: did you mean "handoff-live"? (one of "handoff-live", "handoff", "inherit", "reuseport-drain", "reuseport", "stop-start")
+      hint: did you mean "handoff-live"? (one of "handoff-live", "handoff", "inherit", "activate", "reuseport-drain", "reuseport", "stop-start")
     s.toml:7:9: target.users: expected an integer, found the string "many"
     s.toml:9:1: target.upgrade.drain: unknown key
       hint: did you mean `drain_ms`?
@@ -401,7 +401,7 @@ fn overrides_are_checked_like_the_file_and_blamed_by_their_words() {
     --set load.strem.rate=1: load.strem: unknown key
       hint: did you mean `stream`?
     --set target.strategy=hope: target.strategy: unknown word "hope"
-      hint: one of "handoff-live", "handoff", "inherit", "reuseport-drain", "reuseport", "stop-start"
+      hint: one of "handoff-live", "handoff", "inherit", "activate", "reuseport-drain", "reuseport", "stop-start"
     "#);
 }
 

@@ -279,6 +279,18 @@ fn list_and_plan_of_the_repository() {
                                                          sold.
     smoke                             reference      4s  Five binary swaps in four
                                                          seconds of light load.
+    strategies/activate               reference     13s  Twenty swaps; no request
+                                                         fails, connections are
+                                                         closed in order.
+    strategies/handoff                reference     13s  Twenty swaps; no request
+                                                         fails, connections are
+                                                         closed in order.
+    strategies/inherit                reference     13s  Twenty swaps; no request
+                                                         fails, connections are
+                                                         closed in order.
+    strategies/reuseport-drain        reference     13s  Twenty swaps; all but a
+                                                         handful that came in the
+                                                         closing moment are served.
     streams                           reference     12s  Ten binary swaps under
                                                          strict clients of HTTP/1.1
                                                          and HTTP/2, and under

@@ -158,6 +158,9 @@ pub enum Strategy {
     Handoff,
     /// The same, but the old process starts the new one with the sockets open, as a service manager does.
     Inherit,
+    /// A service manager holds the listening sockets and starts the new process with them; the old one finishes its
+    /// connections.
+    Activate,
     /// The seed's way: both bind the port, the new one signals the old one to stop.
     Reuseport,
     /// The same, but the old process accepts what waits in its queues before it closes them, and answers once more on
@@ -283,10 +286,11 @@ impl fmt::Display for Place {
 
 impl Strategy {
     /// The words of the file and what they mean.
-    pub const WORDS: [(&str, Self); 6] = [
+    pub const WORDS: [(&str, Self); 7] = [
         ("handoff-live", Self::HandoffLive),
         ("handoff", Self::Handoff),
         ("inherit", Self::Inherit),
+        ("activate", Self::Activate),
         ("reuseport-drain", Self::ReuseportDrain),
         ("reuseport", Self::Reuseport),
         ("stop-start", Self::StopStart),
@@ -295,7 +299,7 @@ impl Strategy {
     /// The new process has the old one's listeners, and serves when that says so.
     #[must_use]
     pub fn commits(self) -> bool {
-        matches!(self, Self::HandoffLive | Self::Handoff | Self::Inherit)
+        matches!(self, Self::HandoffLive | Self::Handoff | Self::Inherit | Self::Activate)
     }
 
     /// Both processes bind the port, and the new one signals the old one to leave.
@@ -311,6 +315,7 @@ impl Strategy {
             Self::HandoffLive => "handoff-live",
             Self::Handoff => "handoff",
             Self::Inherit => "inherit",
+            Self::Activate => "activate",
             Self::Reuseport => "reuseport",
             Self::ReuseportDrain => "reuseport-drain",
             Self::StopStart => "stop-start",

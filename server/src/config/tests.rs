@@ -186,7 +186,7 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "f.toml:9:8: api.bind: expected an IP address and a port, found \":8080\": invalid socket address syntax",
             "  hint: write bind = \"127.0.0.1:8080\"",
             "f.toml:11:12: upgrade.strategy: unknown word \"hand-off\"",
-            "  hint: did you mean \"handoff\"? (one of \"handoff-live\", \"handoff\", \"inherit\", \"reuseport-drain\", \"reuseport\", \"stop-start\")",
+            "  hint: did you mean \"handoff\"? (one of \"handoff-live\", \"handoff\", \"inherit\", \"activate\", \"reuseport-drain\", \"reuseport\", \"stop-start\")",
             "f.toml:12:12: upgrade.drain_ms: -1 is out of range",
             "  hint: write a number from 0 to 3600000",
             "f.toml:13:1: upgrade.probation: unknown key",

@@ -1,6 +1,10 @@
 //! Listening sockets that the process was started with (`sd_listen_fds(3)`): by a service manager that holds them, or by
 //! an old process that is to be replaced (`inherit`).
 //!
+//! Under `activate` the manager starts the next instance beside the one that serves, with the same sockets: with systemd,
+//! two units `seckill@a.service` and `seckill@b.service` with `Type=notify` and `Sockets=seckill.socket`. The new
+//! process greets the old one, and goes through the same steps as under `handoff`.
+//!
 //! A name (`LISTEN_FDNAMES`, `FileDescriptorName=` of systemd.socket(5)) says what a socket is for: `public` or `admin`.
 //! Without one its address has to be that of the configuration.
 

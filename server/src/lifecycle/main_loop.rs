@@ -60,7 +60,10 @@ pub(super) async fn run(
             biased;
             signal = signals.next() => match signal {
                 Request::TellPending => tell_pending(life, &tasks),
-                Request::Upgrade if swap.is_some() || inheritance.is_some() => refuse(life, oneshot::channel().0),
+                Request::Upgrade if swap.is_some() || inheritance.is_some() => {
+                    refuse(life, oneshot::channel().0, BUSY);
+                }
+                Request::Upgrade if is_managed(life) => refuse(life, oneshot::channel().0, MANAGED),
                 Request::Upgrade => {
                     let answer = oneshot::channel().0;
                     swap = Some(Going::start(life, Cause::Asked { binary: newcomer::own_path(), answer }));
@@ -86,7 +89,8 @@ pub(super) async fn run(
                 }
             }
             request = requests.recv(), if inheritance.is_none() => match request {
-                Some(ControlRequest::Upgrade { answer, .. }) if swap.is_some() => refuse(life, answer),
+                Some(ControlRequest::Upgrade { answer, .. }) if swap.is_some() => refuse(life, answer, BUSY),
+                Some(ControlRequest::Upgrade { answer, .. }) if is_managed(life) => refuse(life, answer, MANAGED),
                 Some(ControlRequest::Upgrade { binary, answer }) => {
                     swap = Some(Going::start(life, Cause::Asked { binary, answer }));
                 }
@@ -219,8 +223,23 @@ fn turn_away(tasks: &Tasks, channel: Channel, reason: &str) {
     }));
 }
 
-/// Answers a request for a second upgrade at once.
-fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
+/// Why an upgrade does not begin: kind and detail.
+type Reason = (&'static str, &'static str);
+
+const BUSY: Reason = ("busy", "an upgrade is going on; ask again when it is over");
+const MANAGED: Reason = (
+    "refused",
+    "under activate the service manager starts the new process, with the sockets that it holds; have it start the \
+     next instance beside this one",
+);
+
+/// Only a service manager can start a process with its sockets.
+fn is_managed(life: &Life) -> bool {
+    life.config.upgrade.strategy == Strategy::Activate
+}
+
+/// Answers a request for an upgrade that cannot be at once.
+fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>, (kind, detail): Reason) {
     let report = UpgradeReport {
         outcome: UpgradeOutcome::Refused,
         strategy: life.config.upgrade.strategy.to_string(),
@@ -231,8 +250,8 @@ fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>) {
         phases_ms: PhaseTimes::default(),
         error: Some(UpgradeError {
             step: "start".to_owned(),
-            kind: "busy".to_owned(),
-            detail: "an upgrade is going on; ask again when it is over".to_owned(),
+            kind: kind.to_owned(),
+            detail: detail.to_owned(),
             stderr: String::new(),
         }),
     };

@@ -46,6 +46,11 @@ pub enum Error {
     },
     #[error("use the sockets that this process was started with")]
     Passed(#[source] io::Error),
+    #[error(
+        "use the sockets of a service manager, which upgrade.strategy = \"activate\" needs: none were passed on \
+         (LISTEN_FDS); have the manager start this program, or choose another strategy"
+    )]
+    Unmanaged,
     #[error("bind a listener")]
     Listen(#[source] io::Error),
     #[error("get ready to serve")]
@@ -75,6 +80,9 @@ pub enum Error {
 /// When it cannot start, or cannot take over from the process that serves now. Then that one serves on.
 pub fn serve(config: Config) -> Result<(), Error> {
     let passed = activation::listeners(&config).map_err(Error::Passed)?;
+    if passed.is_empty() && config.upgrade.strategy == Strategy::Activate {
+        return Err(Error::Unmanaged);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(live(Arc::new(config), passed))
 }

@@ -29,7 +29,8 @@ use super::{
 };
 use crate::config::Strategy;
 
-/// How long an idle connection may be used once more before `handoff`, `inherit` and `reuseport-drain` close it.
+/// How long an idle connection may be used once more before `handoff`, `inherit`, `activate` and `reuseport-drain`
+/// close it.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a committed successor may take to accept, and the seed's signals to arrive.
@@ -151,7 +152,7 @@ impl Swap {
                 self.life.empty_listeners().await;
                 self.answer_once_more().await;
             }
-            Strategy::Handoff | Strategy::Inherit => {
+            Strategy::Handoff | Strategy::Inherit | Strategy::Activate => {
                 self.prove().await?;
                 self.commit().await?;
                 self.answer_once_more().await;

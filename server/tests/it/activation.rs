@@ -60,6 +60,43 @@ fn a_service_manager_follows_an_upgrade_to_the_new_process() {
 }
 
 #[test]
+fn under_activate_the_service_manager_starts_the_next_process_beside_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sockets, told) = manager(folder.path());
+    let notify = folder.path().join("notify");
+    let server = Server::start_activated("activate", &sockets, &notify);
+    assert!(next(&told).starts_with("READY=1\n"));
+    for process in 2..5 {
+        let mut used = Client::connect(server.public);
+        used.get("/event/list");
+        let old = server.pid();
+        server.activate_beside(&sockets, &notify);
+        assert!(next(&told).starts_with("RELOADING=1\n"), "the old one tells of it");
+        let ready = next(&told);
+        server.until_process(process);
+        // In its grace an idle connection of the old process gets one more answer, the last.
+        eventually("the last answer", || {
+            used.get("/event/list").header("connection").is_some().then_some(())
+        });
+        eventually("the pid file of the new process", || (server.pid() != old).then_some(()));
+        assert_eq!(ready, format!("READY=1\nMAINPID={}\n", server.pid()));
+    }
+    let refused = server.upgrade_to(&server.script("#!/bin/sh\nexit 7\n"));
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body.contains("the service manager starts the new process"), "{}", refused.body);
+    server.until_process(4);
+}
+
+#[test]
+fn activate_without_sockets_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (sockets, _told) = manager(folder.path());
+    let server = Server::start_activated("activate", &sockets, folder.path());
+    let said = server.activated_with(&[], folder.path());
+    assert!(said.contains("none were passed on (LISTEN_FDS)"), "{said}");
+}
+
+#[test]
 fn a_socket_for_nothing_is_refused_with_its_number() {
     let folder = tempfile::tempdir().unwrap();
     let (sockets, _told) = manager(folder.path());

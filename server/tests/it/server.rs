@@ -85,6 +85,12 @@ impl Server {
         drop(command(self.folder.path()).process_group(group).spawn().unwrap());
     }
 
+    /// The same, as a service manager does that holds the sockets.
+    pub(crate) fn activate_beside(&self, sockets: &[TcpListener], manager: &Path) {
+        let group = Pid::from_child(&self.first).as_raw_nonzero().get();
+        drop(activated(self.folder.path(), sockets, manager).process_group(group).spawn().unwrap());
+    }
+
     /// Kills everything that was started.
     pub(crate) fn kill(&mut self) {
         _ = kill_process_group(Pid::from_child(&self.first), Signal::KILL);

@@ -14,7 +14,12 @@ use tokio::{process::Command, time::timeout};
 
 use super::{Error, programs};
 use crate::{
-    environment::{Group, group::ended_how, log::tail, ports},
+    environment::{
+        Group,
+        group::{Program, ended_how},
+        log::tail,
+        ports,
+    },
     plan::{Access, Password, Service},
 };
 
@@ -61,7 +66,9 @@ impl Process {
         let arguments: Vec<&OsStr> = self.arguments.iter().map(OsString::as_os_str).collect();
         // Never two at once in one folder: a group takes whoever works there for one of its own.
         self.group = None;
-        self.group = Some(Group::start(&self.program, &arguments, &[], &self.folder, &log)?);
+        let (path, arguments) = (self.program.as_path(), arguments.as_slice());
+        let program = Program { path, arguments, variables: &[], passed: Vec::new(), log: &log };
+        self.group = Some(Group::start(program, &self.folder)?);
         Ok(())
     }
 
