@@ -4,6 +4,7 @@
 //! Every key in it is fixed: loaded at start, changed by an upgrade or a restart and never applied by
 //! halves. What a changed file would need is told by [`pending`].
 
+mod bind;
 mod etcd;
 mod file;
 mod pending;
@@ -20,6 +21,7 @@ use std::{
 use tomlcheck::Faults;
 
 pub use self::{
+    bind::{Bind, LISTENERS_MAX, only_v6},
     etcd::{EtcdSettings, EtcdUser, NodeSettings, reached},
     file::parse,
     pending::{Needs, PendingChange, pending},

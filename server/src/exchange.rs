@@ -12,12 +12,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
-    net::{TcpStream, ToSocketAddrs},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
     time::{Instant, sleep, timeout_at},
 };
 
 /// Between two questions while a new process takes over.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(50);
+
+/// Beginning of an address that is no host.
+const UNIX: &str = "unix:";
 
 /// What a server said.
 #[derive(Debug)]
@@ -58,15 +62,11 @@ pub enum Error {
     Late(Duration),
 }
 
-/// Sends `request` to `address`, by `terms`.
+/// Sends `request` to `address`, by `terms`: `HOST:PORT`, `unix:PATH` or `unix:@NAME`.
 ///
 /// # Errors
 /// See [`Error`].
-pub async fn ask(
-    address: impl ToSocketAddrs + Copy,
-    request: &Request<Full<Bytes>>,
-    terms: Terms,
-) -> Result<Answer, Error> {
+pub async fn ask(address: &str, request: &Request<Full<Bytes>>, terms: Terms) -> Result<Answer, Error> {
     let deadline = Instant::now() + terms.patience;
     loop {
         let asked = timeout_at(deadline, ask_once(address, request.clone(), terms.answer_bytes_max)).await;
@@ -79,12 +79,36 @@ pub async fn ask(
     }
 }
 
+/// What the `host` header says of `address`: a unix socket has no host.
+#[must_use]
+pub fn host_of(address: &str) -> &str {
+    if address.starts_with(UNIX) { "localhost" } else { address }
+}
+
 async fn ask_once(
-    address: impl ToSocketAddrs,
+    address: &str,
     request: Request<Full<Bytes>>,
     answer_bytes_max: usize,
 ) -> Result<Answer, Error> {
-    let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
+    match address.strip_prefix(UNIX) {
+        Some(place) => {
+            // A name begins with a zero where a path has none.
+            let name = place.strip_prefix('@').map_or(place.to_owned(), |name| format!("\0{name}"));
+            let stream = UnixStream::connect(name).await.map_err(Error::Connect)?;
+            ask_on(stream, request, answer_bytes_max).await
+        }
+        None => {
+            let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
+            ask_on(stream, request, answer_bytes_max).await
+        }
+    }
+}
+
+async fn ask_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+    answer_bytes_max: usize,
+) -> Result<Answer, Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Broken)?;
     let asking = async move {
         let response = sender.send_request(request).await.map_err(Error::Broken)?;

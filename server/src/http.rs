@@ -83,7 +83,11 @@ pub enum Side {
 
 /// Who sent a request to the admin side; among the extensions of the request.
 #[derive(Debug, Clone, Copy)]
-pub struct Sender(pub IpAddr);
+pub enum Sender {
+    Address(IpAddr),
+    /// A process of this user on this machine, by a unix socket.
+    User(u32),
+}
 
 /// What the API is made of.
 #[derive(Debug)]
@@ -372,6 +376,16 @@ impl Side {
         match self {
             Self::Public => "public",
             Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // One client has one address, whichever family it came by.
+            Self::Address(address) => address.to_canonical().fmt(f),
+            Self::User(user) => write!(f, "uid {user}"),
         }
     }
 }

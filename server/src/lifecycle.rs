@@ -1,6 +1,7 @@
 //! The life of the process: its phases, its listeners and connections, and how another binary takes over.
 
 mod activation;
+mod binding;
 mod channel;
 mod connection;
 mod connections;
@@ -17,7 +18,9 @@ mod probe;
 mod report;
 mod service_manager;
 mod signals;
+mod socket_file;
 mod start;
+mod stream;
 mod successor;
 mod transfer;
 

@@ -6,15 +6,13 @@
 
 mod registration;
 
-use std::net::SocketAddr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::registration::Registration;
 use crate::{
     clock,
-    config::{self, NodeSettings},
+    config::{self, Bind, NodeSettings},
     etcd::Keys,
     lifecycle::ProcessIdentity,
     state::Node,
@@ -41,12 +39,7 @@ pub struct Entry {
 impl Entry {
     /// That of this process, which listens at `public` and `admin`.
     #[must_use]
-    pub fn of(
-        settings: &NodeSettings,
-        identity: &ProcessIdentity,
-        public: SocketAddr,
-        admin: SocketAddr,
-    ) -> Self {
+    pub fn of(settings: &NodeSettings, identity: &ProcessIdentity, public: &[Bind], admin: &[Bind]) -> Self {
         Self {
             name: settings.called(public),
             admin: config::reached(settings.admin.as_ref(), admin),
@@ -90,7 +83,8 @@ mod tests {
     fn entry(settings: &NodeSettings, public: &str) -> Entry {
         let version = "17".to_owned();
         let identity = ProcessIdentity { pid: 7, version, process: ProcessGeneration(3) };
-        Entry::of(settings, &identity, public.parse().unwrap(), "127.0.0.1:2".parse().unwrap())
+        let at = |address: &str| [Bind::Tcp(address.parse().unwrap())];
+        Entry::of(settings, &identity, &at(public), &at("127.0.0.1:2"))
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn ask(address: &str, letter: &Letter) -> Result<Answer, Error> {
     let mut request = Request::builder()
         .method(Method::PUT)
         .uri(&letter.path)
-        .header(header::HOST, address)
+        .header(header::HOST, exchange::host_of(address))
         .header(header::AUTHORIZATION, format!("Bearer {}", letter.token.expose()));
     if let Some(content_type) = &letter.content_type {
         request = request.header(header::CONTENT_TYPE, content_type);

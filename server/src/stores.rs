@@ -153,7 +153,7 @@ impl Store {
     ) -> Result<Self, Error> {
         match (stocking, &config.redis, &config.mysql) {
             (Stocking::Redis(wanted), Some(redis), Some(mysql)) => {
-                let node = config.node.called(config.api.bind);
+                let node = config.node.called(&config.api.bind);
                 let mysql = Mysql::new(mysql).map_err(redis::Error::Mysql)?;
                 let wanted = Arc::clone(wanted);
                 let store = redis::Store::open(redis, mysql, wanted, activities, process, node).await?;

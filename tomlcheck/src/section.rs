@@ -183,14 +183,45 @@ impl<'d> Section<'d> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let node = self.find(key)?;
+        self.parsed(key, node, expecting, hint.into(), parse)
+    }
+
+    /// The same, but an array of such strings is good too, if there is at least one.
+    pub fn parse_one_or_more<T, E: Display>(
+        &self,
+        key: &str,
+        expecting: &str,
+        hint: impl Into<String>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let (node, hint) = (self.find(key)?, hint.into());
+        let Value::Array(nodes) = &node.value else {
+            return self.parsed(key, node, expecting, hint, parse).map(|value| vec![value]);
+        };
+        if nodes.is_empty() {
+            self.record(key, &node.place, "must not be empty", Some(hint));
+            return None;
+        }
+        let element = |path: &str, node: &Node| self.parsed(path, node, expecting, hint.clone(), &parse);
+        self.array(key, expecting, element).map(|entry| entry.value)
+    }
+
+    fn parsed<T, E: Display>(
+        &self,
+        key: &str,
+        node: &Node,
+        expecting: &str,
+        hint: String,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let Value::String(text) = &node.value else {
-            return self.mismatch(key, node, expecting, Some(hint.into()));
+            return self.mismatch(key, node, expecting, Some(hint));
         };
         match parse(text) {
             Ok(value) => Some(value),
             Err(error) => {
                 let what = format!("expected {expecting}, found {text:?}: {error}");
-                self.record(key, &node.place, what, Some(hint.into()));
+                self.record(key, &node.place, what, Some(hint));
                 None
             }
         }

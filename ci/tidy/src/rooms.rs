@@ -146,6 +146,7 @@ const SERVER: House = House {
             &[
                 "config",
                 "effective",
+                "exchange",
                 "faults",
                 "tasks",
                 "secrets",

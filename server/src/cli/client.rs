@@ -1,10 +1,6 @@
 //! One request to the admin side of the server that runs.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -26,7 +22,7 @@ pub(super) enum Error {
     Secret(#[source] secrets::Error),
     #[error("reach the server at {address}; is it running?")]
     Connect {
-        address: SocketAddr,
+        address: String,
         #[source]
         source: io::Error,
     },
@@ -74,11 +70,11 @@ impl Question {
 /// See [`Error`].
 pub(super) fn ask(config: &Config, question: &Question) -> Result<Answer, Error> {
     let token = AdminToken::read(&config.admin.token_file).map_err(Error::Secret)?;
-    let address = reachable(config.admin.bind);
+    let address = config.admin.bind.first().map(|bind| bind.reachable().to_string()).unwrap_or_default();
     let mut request = Request::builder()
         .method(question.method.clone())
         .uri(&question.path)
-        .header(header::HOST, address.to_string())
+        .header(header::HOST, exchange::host_of(&address))
         .header(header::AUTHORIZATION, format!("Bearer {}", token.expose()))
         .header(header::CONTENT_TYPE, question.content_type);
     if let Some(tag) = &question.if_match {
@@ -87,28 +83,19 @@ pub(super) fn ask(config: &Config, question: &Question) -> Result<Answer, Error>
     let request =
         request.body(Full::new(question.body.clone())).expect("a request of checked parts must be valid");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| Error::Connect { address, source })?;
+    let runtime = runtime.map_err(|source| Error::Connect { address: address.clone(), source })?;
     let terms = Terms {
         patience: PATIENCE + question.work,
         insists: question.insists,
         // The server is one's own, and its documents may be as long as it takes them.
         answer_bytes_max: usize::MAX,
     };
-    runtime.block_on(exchange::ask(address, &request, terms)).map_err(|error| match error {
+    runtime.block_on(exchange::ask(&address, &request, terms)).map_err(|error| match error {
         exchange::Error::Connect(source) => Error::Connect { address, source },
         exchange::Error::Broken(source) => Error::Broken(source.into()),
         exchange::Error::Answer(source) => Error::Broken(source),
         exchange::Error::Late(patience) => Error::Silent(patience),
     })
-}
-
-/// Where somebody on this machine reaches a listener at `bind`.
-fn reachable(bind: SocketAddr) -> SocketAddr {
-    let loopback: IpAddr = match bind {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    if bind.ip().is_unspecified() { SocketAddr::new(loopback, bind.port()) } else { bind }
 }
 
 impl Answer {
@@ -132,16 +119,6 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-
-    #[test]
-    fn a_listener_everywhere_is_reached_on_this_machine() {
-        let check = |bind: &str, expected: &str| {
-            assert_eq!(reachable(bind.parse().unwrap()).to_string(), expected);
-        };
-        check("0.0.0.0:81", "127.0.0.1:81");
-        check("[::]:81", "[::1]:81");
-        check("10.0.0.7:81", "10.0.0.7:81");
-    }
 
     #[test]
     fn a_problem_is_told_in_one_line() {

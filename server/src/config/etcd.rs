@@ -1,10 +1,13 @@
 //! `[etcd]` and `[node]`: where the register is, and how this process stands in it.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use tomlcheck::Section;
 
-use super::file::{host_and_port, milliseconds};
+use super::{
+    bind::Bind,
+    file::{host_and_port, milliseconds},
+};
 
 /// `[etcd]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,20 +106,23 @@ impl NodeSettings {
 
     /// What the server that listens at `public` is called: as the settings say, or by its machine and its address.
     #[must_use]
-    pub fn called(&self, public: SocketAddr) -> String {
+    pub fn called(&self, public: &[Bind]) -> String {
         let address = reached(self.address.as_ref(), public);
         self.name.clone().unwrap_or_else(|| format!("{}-{address}", machine()).replace('/', "-"))
     }
 }
 
-/// Where others reach what listens at `bound`: as written, or there.
+/// Where others reach what listens at `bound`: as written, or at the first address that has a port.
 #[must_use]
-pub fn reached(written: Option<&String>, bound: SocketAddr) -> String {
-    match written {
-        Some(address) => address.clone(),
+pub fn reached(written: Option<&String>, bound: &[Bind]) -> String {
+    if let Some(address) = written {
+        return address.clone();
+    }
+    match bound.iter().find_map(Bind::tcp) {
         // Nobody can connect to "everywhere"; the machine's name is the best guess.
-        None if bound.ip().is_unspecified() => format!("{}:{}", machine(), bound.port()),
-        None => bound.to_string(),
+        Some(address) if address.ip().is_unspecified() => format!("{}:{}", machine(), address.port()),
+        Some(address) => address.to_string(),
+        None => bound.first().map(Bind::to_string).unwrap_or_default(),
     }
 }
 

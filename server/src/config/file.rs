@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tomlcheck::{Document, Faults, Section};
 
 use super::{
+    bind::{self, Bind, SOCKET_PATH_BYTES_MAX},
     etcd::{EtcdSettings, NodeSettings},
     services::services,
     settings::{
@@ -20,9 +21,6 @@ use super::{
     },
 };
 use crate::{datum::Mechanism, hex};
-
-/// Longest path of a unix socket, in bytes (`sun_path` has 108 with the final zero).
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// More than an hour is not waited for by anybody.
 const WAIT_MS_MAX: u64 = 3_600_000;
@@ -76,15 +74,15 @@ fn read(root: &Section<'_>, config: &mut Config) {
         config.node = NodeSettings::read(section);
     }
     if let Some(section) = root.required_section("api", "write [api] with bind = \"127.0.0.1:8080\"") {
-        bind(&section, "127.0.0.1:8080", &mut config.api.bind);
+        bind::read(&section, "127.0.0.1:8080", &mut config.api.bind);
+        mode(&section, "socket_mode", &mut config.api.socket_mode);
         path(&section, "blacklist", &mut config.api.blacklist);
         section.finish();
     }
     if let Some(section) = root.required_section("admin", "write [admin] with bind = \"127.0.0.1:8081\"") {
-        bind(&section, "127.0.0.1:8081", &mut config.admin.bind);
-        if overlap(config.api.bind, config.admin.bind) {
-            section.fault_at("bind", "is the address of [api] too", "give it another port");
-        }
+        bind::read(&section, "127.0.0.1:8081", &mut config.admin.bind);
+        bind::distinct(&section, &config.admin.bind, &config.api.bind, "[api]");
+        mode(&section, "socket_mode", &mut config.admin.socket_mode);
         path(&section, "token_file", &mut config.admin.token_file);
         section.finish();
     }
@@ -105,6 +103,7 @@ fn read(root: &Section<'_>, config: &mut Config) {
     if let Some(section) = root.section("limits") {
         limits(section, &mut config.limits);
     }
+    unix_sockets(root, config);
     distinct_files(root, config);
 }
 
@@ -236,13 +235,42 @@ pub(super) fn milliseconds(section: &Section<'_>, key: &str, from: u64, value: &
     }
 }
 
-/// An address to listen on, which has to be there. Names are not resolved: a service that is moved by its
-/// name server is not what anybody means here.
-fn bind(section: &Section<'_>, example: &str, value: &mut SocketAddr) {
-    let hint = format!("write bind = \"{example}\"");
-    section.require("bind", &hint);
-    let parsed = section.parse("bind", "an IP address and a port", hint, str::parse::<SocketAddr>);
+/// The rights of a file, in octal digits as `chmod` has them.
+fn mode(section: &Section<'_>, key: &str, value: &mut u32) {
+    let parsed = section.parse(key, "octal digits", "write socket_mode = \"660\"", |text| {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode @ 0..=0o777) => Ok(mode),
+            Ok(_) | Err(_) => Err("it must be from 0 to 777"),
+        }
+    });
     *value = parsed.unwrap_or(*value);
+}
+
+/// Two processes cannot bind one unix socket at once, and nobody else's machine reaches one.
+fn unix_sockets(root: &Section<'_>, config: &Config) {
+    let sides = [
+        ("api", &config.api.bind, "address", &config.node.address),
+        ("admin", &config.admin.bind, "admin", &config.node.admin),
+    ];
+    for (name, binds, reached, written) in sides {
+        let Some(section) = root.section(name) else { continue };
+        if let Some(bind) = binds.iter().find(|bind| bind.is_unix())
+            && config.upgrade.strategy.binds_twice()
+        {
+            let strategy = config.upgrade.strategy;
+            let what = format!("has {bind}, and under {strategy} both processes bind their sockets");
+            let hint = "SO_REUSEPORT means nothing to a unix socket; write strategy = \"handoff-live\", or an IP address";
+            section.fault_at("bind", what, hint);
+        }
+        if config.etcd.is_some() && written.is_none() && binds.iter().all(Bind::is_unix) {
+            let what = "is reached by nobody on other machines, which [etcd] tells where this one is";
+            section.fault_at(
+                "bind",
+                what,
+                format!("write [node] with {reached} = \"10.0.0.1:8080\", or an IP address"),
+            );
+        }
+    }
 }
 
 /// Whether `text` is `host:port`, or what is wrong with it.
@@ -256,12 +284,6 @@ pub(super) fn host_and_port(text: &str) -> Result<(), &'static str> {
         Ok(1..) => Ok(()),
         Ok(0) | Err(_) => Err("the port must be from 1 to 65535"),
     }
-}
-
-/// Whether one of two listeners would be in the way of the other.
-fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || everywhere)
 }
 
 /// Two settings that name one file would overwrite each other.

@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use super::{Config, EtcdSettings, FeedSettings, Secret};
+use super::{Config, EtcdSettings, FeedSettings, Secret, bind};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -100,9 +100,11 @@ fn settings(config: &Config) -> Vec<Setting> {
         optional("node.address", config.node.address.as_ref()),
         optional("node.admin", config.node.admin.as_ref()),
         setting("node.lease_s", config.node.lease.as_secs().to_string(), Needs::Upgrade),
-        setting("api.bind", config.api.bind.to_string(), Needs::Upgrade),
+        setting("api.bind", bind::listed(&config.api.bind), Needs::Upgrade),
+        setting("api.socket_mode", format!("{:o}", config.api.socket_mode), Needs::Upgrade),
         setting("api.blacklist", path(&config.api.blacklist), Needs::Upgrade),
-        setting("admin.bind", config.admin.bind.to_string(), Needs::Upgrade),
+        setting("admin.bind", bind::listed(&config.admin.bind), Needs::Upgrade),
+        setting("admin.socket_mode", format!("{:o}", config.admin.socket_mode), Needs::Upgrade),
         setting("admin.token_file", path(&config.admin.token_file), Needs::Upgrade),
         setting("auth.secret_file", path(&config.auth.secret_file), Needs::Upgrade),
         setting("store.path", path(&config.store.path), Needs::Restart),

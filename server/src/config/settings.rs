@@ -1,10 +1,11 @@
 //! The checked settings, by section of the file, and their defaults.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bind::Bind,
     etcd::{EtcdSettings, NodeSettings},
     services::{MysqlSettings, RedisSettings},
 };
@@ -46,7 +47,10 @@ pub struct GlobalSettings {
 /// `[api]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiSettings {
-    pub bind: SocketAddr,
+    /// At least one.
+    pub bind: Vec<Bind>,
+    /// Of the files of unix sockets: who may connect needs the right to write.
+    pub socket_mode: u32,
     /// One user id per line.
     pub blacklist: PathBuf,
 }
@@ -54,7 +58,10 @@ pub struct ApiSettings {
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminSettings {
-    pub bind: SocketAddr,
+    /// At least one.
+    pub bind: Vec<Bind>,
+    /// Of the files of unix sockets.
+    pub socket_mode: u32,
     /// Holds the bearer token of the admin API; created at first start.
     pub token_file: PathBuf,
 }
@@ -182,6 +189,10 @@ pub(super) const LOG_LEVEL: LogLevel = LogLevel::Info;
 pub(super) const PID: &str = "./.pid";
 /// The seed's value.
 pub(super) const BLACKLIST: &str = "./blacklist.txt";
+/// Everybody may ask the public side, as nginx has it.
+pub(super) const API_SOCKET_MODE: u32 = 0o666;
+/// The admin side asks for a token as well.
+pub(super) const ADMIN_SOCKET_MODE: u32 = 0o600;
 pub(super) const TOKEN_FILE: &str = "./.admin-token";
 pub(super) const SECRET_FILE: &str = "./.token-secret";
 pub(super) const STORE_PATH: &str = "./seckill.db";
@@ -215,7 +226,7 @@ pub(super) const CONNECTIONS_MAX: usize = 10_000;
 impl Config {
     /// Settings with every default, for the two addresses that have none.
     #[must_use]
-    pub fn with_defaults(api: SocketAddr, admin: SocketAddr) -> Self {
+    pub fn with_defaults(api: impl Into<Bind>, admin: impl Into<Bind>) -> Self {
         Self {
             source: PathBuf::new(),
             digest: String::new(),
@@ -224,8 +235,16 @@ impl Config {
             redis: None,
             etcd: None,
             node: NodeSettings::default(),
-            api: ApiSettings { bind: api, blacklist: BLACKLIST.into() },
-            admin: AdminSettings { bind: admin, token_file: TOKEN_FILE.into() },
+            api: ApiSettings {
+                bind: vec![api.into()],
+                socket_mode: API_SOCKET_MODE,
+                blacklist: BLACKLIST.into(),
+            },
+            admin: AdminSettings {
+                bind: vec![admin.into()],
+                socket_mode: ADMIN_SOCKET_MODE,
+                token_file: TOKEN_FILE.into(),
+            },
             auth: AuthSettings { secret_file: SECRET_FILE.into() },
             store: StoreSettings { path: STORE_PATH.into() },
             sale: SaleSettings { activities: ACTIVITIES.into() },

@@ -43,8 +43,8 @@ fn check(text: &str, expected: &[&str]) {
 fn the_seeds_file_is_taken_as_it_is() {
     let config = good(SEED);
     assert_eq!(config.global.log_level, LogLevel::Info);
-    assert_eq!(config.api.bind.to_string(), "127.0.0.1:8080");
-    assert_eq!(config.admin.bind.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.api.bind, [Bind::Tcp("127.0.0.1:8080".parse().unwrap())]);
+    assert_eq!(config.admin.bind, [Bind::Tcp("127.0.0.1:8081".parse().unwrap())]);
     let mysql = config.mysql.unwrap();
     assert_eq!((mysql.address.as_str(), mysql.password.read().unwrap().expose()), ("127.0.0.1:3306", "123"));
     assert_eq!(config.redis.unwrap().auth.read().unwrap().expose(), "abcdefg");
@@ -135,7 +135,7 @@ fn the_example_of_activities_is_valid() {
 #[test]
 fn only_the_two_addresses_are_needed() {
     let config = good(LEAST);
-    let mut defaults = Config::with_defaults(config.api.bind, config.admin.bind);
+    let mut defaults = Config::with_defaults(config.api.bind[0].clone(), config.admin.bind[0].clone());
     (defaults.source, defaults.digest) = (config.source.clone(), config.digest.clone());
     assert_eq!(config, defaults);
     assert_eq!(config.upgrade.strategy, Strategy::HandoffLive);
@@ -224,6 +224,82 @@ fn addresses_and_files_must_not_collide() {
             "  hint: write a path relative to the working directory",
         ],
     );
+}
+
+#[test]
+fn a_side_listens_at_one_address_or_at_several() {
+    let at = |api: &str| {
+        format!("[api]\nbind = {api}\n[admin]\nbind = \"unix:./a.sock\"\nsocket_mode = \"660\"\n")
+    };
+    let config = good(&at(r#"["0.0.0.0:80", "[::]:80", "unix:/run/s.sock", "unix:@s"]"#));
+    let shown: Vec<String> = config.api.bind.iter().map(Bind::to_string).collect();
+    assert_eq!(shown, ["0.0.0.0:80", "[::]:80", "unix:/run/s.sock", "unix:@s"]);
+    assert_eq!((config.admin.bind[0].to_string().as_str(), config.admin.socket_mode), ("unix:a.sock", 0o660));
+    check(&at("[]"), &["f.toml:2:8: api.bind: must not be empty", "  hint: write bind = \"127.0.0.1:8080\""]);
+    check(
+        &at(r#"["unix:", 7, "127.0.0.1:80"]"#),
+        &[
+            "f.toml:2:9: api.bind.0: expected an IP address and a port, found \"unix:\": after unix: comes a path, or @ and a name",
+            "  hint: write bind = \"127.0.0.1:8080\"",
+            "f.toml:2:18: api.bind.1: expected an IP address and a port, found the integer 7",
+            "  hint: write bind = \"127.0.0.1:8080\"",
+        ],
+    );
+    check(
+        &at(r#"["0.0.0.0:80", "127.0.0.1:80"]"#),
+        &[
+            "f.toml:2:8: api.bind: has 127.0.0.1:80, which 0.0.0.0:80 takes already",
+            "  hint: take one of them away",
+        ],
+    );
+    check(
+        &at(r#""unix:a.sock""#),
+        &["f.toml:4:8: admin.bind: is the address of [api] too", "  hint: give it another port"],
+    );
+    let many: Vec<String> = (0..33).map(|number| format!("\"unix:@{number}\"")).collect();
+    check(
+        &at(&format!("[{}]", many.join(","))),
+        &["f.toml:2:8: api.bind: has more than 32 addresses", "  hint: take some away"],
+    );
+    check(
+        &format!("{LEAST}socket_mode = \"999\"\n"),
+        &[
+            "f.toml:5:15: admin.socket_mode: expected octal digits, found \"999\": it must be from 0 to 777",
+            "  hint: write socket_mode = \"660\"",
+        ],
+    );
+}
+
+#[test]
+fn unix_sockets_where_they_cannot_work_are_refused() {
+    let unix = "[api]\nbind = [\"127.0.0.1:80\", \"unix:@s\"]\n[admin]\nbind = \"unix:a\"\n";
+    for strategy in ["handoff-live", "handoff", "inherit", "stop-start"] {
+        good(&format!("{unix}[upgrade]\nstrategy = \"{strategy}\"\n"));
+    }
+    for strategy in ["reuseport", "reuseport-drain"] {
+        let hint = "  hint: SO_REUSEPORT means nothing to a unix socket; write strategy = \"handoff-live\", or an IP address";
+        check(
+            &format!("{unix}[upgrade]\nstrategy = \"{strategy}\"\n"),
+            &[
+                &format!(
+                    "f.toml:2:8: api.bind: has unix:@s, and under {strategy} both processes bind their sockets"
+                ),
+                hint,
+                &format!(
+                    "f.toml:4:8: admin.bind: has unix:a, and under {strategy} both processes bind their sockets"
+                ),
+                hint,
+            ],
+        );
+    }
+    check(
+        &format!("{unix}[etcd]\naddress = \"a:1\"\n"),
+        &[
+            "f.toml:4:8: admin.bind: is reached by nobody on other machines, which [etcd] tells where this one is",
+            "  hint: write [node] with admin = \"10.0.0.1:8080\", or an IP address",
+        ],
+    );
+    good(&format!("{unix}[etcd]\naddress = \"a:1\"\n[node]\nadmin = \"a:2\"\n"));
 }
 
 #[test]

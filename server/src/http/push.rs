@@ -44,8 +44,7 @@ pub(super) async fn put(app: &App, datum: Datum, request: Request<Bytes>) -> Rep
         return refusal;
     }
     let sender = head.extensions.get::<Sender>();
-    let sender =
-        sender.map_or_else(|| "the admin side".to_owned(), |sender| sender.0.to_canonical().to_string());
+    let sender = sender.map_or_else(|| "the admin side".to_owned(), Sender::to_string);
     let is_trial = conditions.dry_run;
     match offer(app, conditions, sender, body).await {
         Ok(pushed) => told(pushed, is_trial),

@@ -11,7 +11,6 @@
 use std::{
     env,
     io::{self, ErrorKind},
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -20,7 +19,10 @@ use listenfd::ListenFd;
 use tokio::process::Command;
 
 use super::listeners::Listener;
-use crate::{config::Config, http::Side};
+use crate::{
+    config::{Bind, Config},
+    http::Side,
+};
 
 /// The first descriptor that is passed on (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
@@ -42,28 +44,37 @@ pub(super) fn listeners(config: &Config) -> io::Result<Vec<Listener>> {
             let number = FIRST + i32::try_from(index).unwrap_or(i32::MAX);
             let failed = |what: String| {
                 let hint =
-                    "it must be a TCP socket named public or admin, or bound to api.bind or admin.bind";
+                    "it must be a TCP or unix stream socket named public or admin, or bound to api.bind or admin.bind";
                 io::Error::new(
                     ErrorKind::InvalidInput,
                     format!("descriptor {number} was passed on, but {what}; {hint}"),
                 )
             };
             let name = names.next().unwrap_or_default();
-            let socket = passed.take_tcp_listener(index).map_err(|error| failed(error.to_string()))?;
+            let socket = socket(&mut passed, index).map_err(|error| failed(error.to_string()))?;
             let socket = socket.ok_or_else(|| failed("it is not there".to_owned()))?;
-            let address = socket.local_addr().map_err(|error| failed(error.to_string()))?;
-            let side = side(name, address, config)
-                .ok_or_else(|| failed(format!("it is named {name:?} and bound to {address}")))?;
-            socket.set_nonblocking(true)?;
-            Listener::inherited(side, socket.into()).map_err(|error| failed(error.to_string()))
+            rustix::io::ioctl_fionbio(&socket, true)?;
+            let mut listener =
+                Listener::inherited(Side::Public, socket).map_err(|error| failed(error.to_string()))?;
+            listener.side = side(name, &listener.bound, config)
+                .ok_or_else(|| failed(format!("it is named {name:?} and bound to {}", listener.bound)))?;
+            Ok(listener)
         })
         .collect()
 }
 
-fn side(name: &str, address: SocketAddr, config: &Config) -> Option<Side> {
-    let sides = [(Side::Public, config.api.bind), (Side::Admin, config.admin.bind)];
+fn socket(passed: &mut ListenFd, index: usize) -> io::Result<Option<OwnedFd>> {
+    match passed.take_tcp_listener(index) {
+        // It stays where it is if it is none.
+        Err(_) => Ok(passed.take_unix_listener(index)?.map(OwnedFd::from)),
+        taken => Ok(taken?.map(OwnedFd::from)),
+    }
+}
+
+fn side(name: &str, bound: &Bind, config: &Config) -> Option<Side> {
+    let sides = [(Side::Public, &config.api.bind), (Side::Admin, &config.admin.bind)];
     let named = sides.iter().find(|(side, _)| side.to_string() == name);
-    named.or_else(|| sides.iter().find(|(_, bound)| *bound == address)).map(|(side, _)| *side)
+    named.or_else(|| sides.iter().find(|(_, binds)| binds.contains(bound))).map(|(side, _)| *side)
 }
 
 /// Lets a process that is about to be started have these sockets; none: it gets none of those that this one had.

@@ -27,13 +27,14 @@ use tokio::{
 };
 
 use super::message::Message;
+use crate::config::LISTENERS_MAX;
 
 /// Largest packet: a connection's unread bytes (hyper's buffer and what was put back before it) and a head.
 /// The kernel's default send buffer (`net.core.wmem_default`, 208 KiB) holds it.
 const PACKET_BYTES_MAX: usize = 160 * 1024;
 
 /// Most descriptors in one packet: the control socket, standard error, and the listeners.
-const DESCRIPTORS_MAX: usize = 16;
+const DESCRIPTORS_MAX: usize = 2 + 2 * LISTENERS_MAX;
 
 /// Why a message did not get through.
 #[derive(Debug, thiserror::Error)]

@@ -16,9 +16,7 @@
 //! An HTTP/2 connection cannot move between processes (its streams share state that hyper keeps to
 //! itself), so every directive but `Serve` sends the two-step GOAWAY and lets its streams end.
 
-use std::{
-    convert::Infallible, future::poll_fn, net::IpAddr, pin::Pin, sync::Arc, task::Poll, time::Duration,
-};
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
@@ -30,13 +28,13 @@ use hyper::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     connections::{Cut, Directive, Parcel, Shared},
     gate::{Gate, Latch, Ledger, Owed},
+    stream::Stream,
 };
 #[cfg(debug_assertions)]
 use crate::faults;
@@ -66,7 +64,7 @@ pub(super) enum End {
 }
 
 /// Serves one connection whose first bytes, `front`, may have been read already.
-pub(super) async fn serve(stream: TcpStream, front: Bytes, side: Side, shared: Arc<Shared>) -> End {
+pub(super) async fn serve(stream: Stream, front: Bytes, side: Side, shared: Arc<Shared>) -> End {
     #[cfg(debug_assertions)]
     let reset = reset_on_drain(&stream, side, &shared);
     let mut cut = shared.cut.subscribe();
@@ -99,7 +97,7 @@ pub(super) async fn serve(stream: TcpStream, front: Bytes, side: Side, shared: A
 /// The fault `reset-on-drain`: over as soon as the process is about to leave, with a socket that is reset
 /// when it is closed.
 #[cfg(debug_assertions)]
-fn reset_on_drain(stream: &TcpStream, side: Side, shared: &Shared) -> impl Future<Output = ()> + use<> {
+fn reset_on_drain(stream: &Stream, side: Side, shared: &Shared) -> impl Future<Output = ()> + use<> {
     let strikes = side == Side::Public && faults::strikes(faults::Fault::ResetOnDrain);
     let armed = strikes && stream.set_zero_linger().is_ok();
     let mut directive = shared.directive.subscribe();
@@ -113,13 +111,13 @@ fn reset_on_drain(stream: &TcpStream, side: Side, shared: &Shared) -> impl Futur
 
 /// What the first bytes say.
 enum Opening {
-    Http1(TcpStream, Bytes),
-    Http2(TcpStream, Bytes),
+    Http1(Stream, Bytes),
+    Http2(Stream, Bytes),
     Over(End),
 }
 
 /// Reads until the bytes differ from the HTTP/2 preface or complete it.
-async fn read_preface(mut stream: TcpStream, front: Bytes, side: Side, shared: &Shared) -> Opening {
+async fn read_preface(mut stream: Stream, front: Bytes, side: Side, shared: &Shared) -> Opening {
     let mut directive = shared.directive.subscribe();
     let mut read = BytesMut::from(front);
     let mut grace = Grace::default();
@@ -152,7 +150,7 @@ async fn read_preface(mut stream: TcpStream, front: Bytes, side: Side, shared: &
 }
 
 async fn serve_http1(
-    stream: TcpStream,
+    stream: Stream,
     front: Bytes,
     side: Side,
     shared: &Arc<Shared>,
@@ -225,7 +223,7 @@ fn close_in_order(connection: &mut http1::Connection<Gate, Api>, ledger: &Ledger
 }
 
 async fn serve_http2(
-    stream: TcpStream,
+    stream: Stream,
     front: Bytes,
     side: Side,
     shared: &Arc<Shared>,
@@ -260,7 +258,7 @@ fn joined(read: Bytes, rest: &Bytes) -> Bytes {
 }
 
 /// Says that we are done and reads what the client still sends, for a while.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     let until_end = async {
         stream.shutdown().await?;
         let mut sink = [0_u8; 4096];
@@ -298,13 +296,12 @@ struct Api {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     /// Known on the admin side, where it is remembered who changed something.
-    sender: Option<IpAddr>,
+    sender: Option<Sender>,
 }
 
 impl Api {
-    fn new(side: Side, stream: &TcpStream, shared: &Arc<Shared>, ledger: &Arc<Ledger>) -> Self {
-        let address = (side == Side::Admin).then(|| stream.peer_addr().ok()).flatten();
-        let sender = address.map(|address| address.ip());
+    fn new(side: Side, stream: &Stream, shared: &Arc<Shared>, ledger: &Arc<Ledger>) -> Self {
+        let sender = (side == Side::Admin).then(|| stream.sender()).flatten();
         Self { side, shared: Arc::clone(shared), ledger: Arc::clone(ledger), sender }
     }
 }
@@ -317,8 +314,8 @@ impl Service<Request<Incoming>> for Api {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if let Some(address) = self.sender {
-            request.extensions_mut().insert(Sender(address));
+        if let Some(sender) = self.sender {
+            request.extensions_mut().insert(sender);
         }
         // A stream of HTTP/2 can end in the middle of a body without harm to the connection.
         let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();

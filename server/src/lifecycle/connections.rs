@@ -10,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -19,6 +18,7 @@ use super::{
     ConnectionCounts,
     connection::{self, End},
     gate::{Latch, Ledger},
+    stream::Stream,
 };
 use crate::{
     http::{App, Side},
@@ -51,7 +51,7 @@ pub(super) enum Cut {
 #[derive(Debug)]
 pub(super) struct Parcel {
     pub(super) side: Side,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) bytes: Bytes,
     /// It was idle when it was told to move: nothing had to be waited for.
     pub(super) idle: bool,
@@ -169,9 +169,8 @@ impl Connections {
     }
 
     /// Serves a connection; `front` is what was read of it before.
-    pub(super) fn serve(&self, stream: TcpStream, front: Bytes, side: Side) {
-        // Answers are small and complete: waiting to fill a segment only delays them.
-        if stream.set_nodelay(true).is_err() {
+    pub(super) fn serve(&self, stream: Stream, front: Bytes, side: Side) {
+        if stream.set_nodelay().is_err() {
             return;
         }
         let shared = Arc::clone(&self.shared);

@@ -32,11 +32,9 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
+use super::stream::Stream;
 #[cfg(debug_assertions)]
 use crate::faults;
 
@@ -126,7 +124,7 @@ impl Latch {
 #[derive(Debug)]
 pub(super) struct Gate {
     front: Bytes,
-    stream: TokioIo<TcpStream>,
+    stream: TokioIo<Stream>,
     ledger: Arc<Ledger>,
     latch: Latch,
     /// How long a shutdown waits for the client's end, and until when once it has begun.
@@ -135,7 +133,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(front: Bytes, stream: TcpStream, ledger: Arc<Ledger>, latch: Latch) -> Self {
+    pub(super) fn new(front: Bytes, stream: Stream, ledger: Arc<Ledger>, latch: Latch) -> Self {
         let linger = Duration::ZERO;
         Self { front, stream: TokioIo::new(stream), ledger, latch, linger, lingers: None }
     }
@@ -147,7 +145,7 @@ impl Gate {
     }
 
     /// The socket, and what of the bytes in front was not read.
-    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(super) fn into_parts(self) -> (Stream, Bytes) {
         (self.stream.into_inner(), self.front)
     }
 }

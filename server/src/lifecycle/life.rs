@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Phase, ProcessIdentity, UpgradeReport,
+    binding::{self, Bound},
     channel::{self, Channel, ControlSocket},
     connections::{Connections, Directive, Parcel},
     listeners::{Accepting, Diversion, Listener},
@@ -19,7 +19,7 @@ use super::{
     pid_file, service_manager,
 };
 use crate::{
-    config::{Config, Strategy},
+    config::{Bind, Config, Strategy},
     http::{App, Side},
     nodes::{Entry, Registration},
     reload::{self, Reload},
@@ -45,6 +45,9 @@ pub(super) struct Life {
     phase: watch::Sender<Phase>,
     listeners: Mutex<Vec<Listener>>,
     accepting: Mutex<Option<Accepting>>,
+    /// What only the old process has, until that has gone.
+    dropped: Mutex<Vec<Listener>>,
+    accepting_dropped: Mutex<Option<Accepting>>,
     /// A successor serves: nothing may stop the handover any more.
     committed: watch::Sender<bool>,
 }
@@ -56,10 +59,10 @@ impl Life {
         app: Arc<App>,
         reload: Arc<Reload>,
         control: ControlSocket,
-        listeners: Vec<Listener>,
+        bound: Bound,
         phase: watch::Sender<Phase>,
     ) -> Arc<Self> {
-        let registration = register(&config, &identity, &listeners);
+        let registration = register(&config, &identity, &bound.wanted);
         let (connections, parcels) = Connections::new(Arc::clone(&app));
         Arc::new(Self {
             config,
@@ -72,8 +75,10 @@ impl Life {
             reload,
             registration,
             phase,
-            listeners: Mutex::new(listeners),
+            listeners: Mutex::new(bound.wanted),
             accepting: Mutex::default(),
+            dropped: Mutex::new(bound.dropped),
+            accepting_dropped: Mutex::default(),
             committed: watch::Sender::new(false),
         })
     }
@@ -93,18 +98,13 @@ impl Life {
 
     /// Accepts from every listener, unless that goes on already.
     pub(super) fn accept(&self) -> io::Result<()> {
-        let mut accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
-        if accepting.is_none() {
-            let limit = u32::try_from(self.config.limits.connections_max).unwrap_or(u32::MAX);
-            *accepting =
-                Some(Accepting::start(&self.listeners(), &self.connections, limit, &self.diversion)?);
-        }
-        Ok(())
+        start(&self.accepting, &self.listeners(), self)?;
+        start(&self.accepting_dropped, &lock(&self.dropped), self)
     }
 
     /// Accepts no more; the listeners stay open.
     pub(super) async fn stop_accepting(&self) {
-        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let accepting = lock(&self.accepting).take();
         if let Some(accepting) = accepting {
             accepting.stop().await;
         }
@@ -113,14 +113,47 @@ impl Life {
     /// Accepts no more and closes the listeners: what waits in their queues is reset by the kernel.
     pub(super) async fn close_listeners(&self) {
         self.stop_accepting().await;
-        self.listeners().clear();
+        for listener in self.listeners().drain(..) {
+            if let Some(file) = &listener.file {
+                file.remove();
+            }
+        }
     }
 
     /// The same, but what waits in the queues is accepted before. Who comes between the last look at a queue and its
     /// end is reset all the same, unless `net.ipv4.tcp_migrate_req` is set.
     pub(super) async fn empty_listeners(&self) {
         self.stop_accepting().await;
-        for listener in self.listeners().drain(..) {
+        let listeners: Vec<_> = self.listeners().drain(..).collect();
+        self.close_in_order(listeners);
+    }
+
+    /// Accepts no more and lets go of the listeners, which the successor has.
+    pub(super) async fn leave_listeners(&self) {
+        self.stop_accepting().await;
+        self.listeners().clear();
+    }
+
+    /// Closes what the configuration does not name any more, now that no other process has it.
+    pub(super) async fn close_dropped(&self) {
+        let accepting = lock(&self.accepting_dropped).take();
+        if let Some(accepting) = accepting {
+            accepting.stop().await;
+        }
+        let dropped: Vec<_> = lock(&self.dropped).drain(..).collect();
+        for listener in &dropped {
+            tracing::info!(side = %listener.side, address = %listener.bound, "not in the settings any more; closed");
+        }
+        self.close_in_order(dropped);
+    }
+
+    /// Serves who waits in a queue, and closes it.
+    fn close_in_order(&self, listeners: Vec<Listener>) {
+        for listener in listeners {
+            // Nobody finds the way any more, so the queue stays empty.
+            if let Some(file) = &listener.file {
+                file.remove();
+            }
             for stream in listener.waiting() {
                 self.connections.metrics().connections_accepted.inc();
                 self.connections.serve(stream, Bytes::new(), listener.side);
@@ -140,7 +173,8 @@ impl Life {
         }
         // A successor that could still accept is gone by now, so a fresh bind cannot meet it.
         if self.listeners().is_empty() {
-            *self.listeners() = bind(&self.config, self.config.upgrade.strategy, Vec::new())?;
+            let bound = binding::bind(&self.config, self.config.upgrade.strategy, Vec::new())?;
+            *self.listeners() = bound.wanted;
         }
         self.accept()?;
         // A successor that had begun to serve has put its number there.
@@ -217,7 +251,7 @@ impl Life {
         strategy: Strategy,
         stderr: bool,
     ) -> Result<u32, channel::Error> {
-        let mut sides = Vec::new();
+        let (mut sides, mut files) = (Vec::new(), Vec::new());
         let mut descriptors: Vec<OwnedFd> = vec![self.control.as_fd().try_clone_to_owned()?];
         if stderr {
             descriptors.push(io::stderr().as_fd().try_clone_to_owned()?);
@@ -227,6 +261,11 @@ impl Life {
                 sides.push(listener.side);
                 descriptors.push(listener.as_fd().try_clone_to_owned()?);
             }
+        }
+        if strategy.commits() {
+            let listeners = self.listeners();
+            let own = listeners.iter().filter_map(|listener| listener.file.as_ref());
+            files.extend(own.map(|file| file.path().to_path_buf()));
         }
         let shared = if strategy.commits() { self.listeners().len() } else { 0 };
         let sockets = u32::try_from(shared).unwrap_or(u32::MAX);
@@ -241,6 +280,7 @@ impl Life {
             orders: Some(stores::place(&self.config)),
             stderr,
             listeners: sides,
+            files,
         });
         let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
         channel.send(&message, &[], &descriptors).await?;
@@ -254,8 +294,9 @@ impl Life {
     }
 
     /// Where a client on this machine reaches the public side.
-    pub(super) fn probe_address(&self) -> Option<SocketAddr> {
-        self.listeners().iter().find(|listener| listener.side == Side::Public).map(Listener::reachable)
+    pub(super) fn probe_address(&self) -> Option<Bind> {
+        let listeners = self.listeners();
+        listeners.iter().find(|listener| listener.side == Side::Public).map(|found| found.bound.reachable())
     }
 
     /// Counts and logs the outcome of an upgrade.
@@ -282,8 +323,21 @@ impl Life {
     }
 
     fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.listeners)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(accepting: &Mutex<Option<Accepting>>, listeners: &[Listener], life: &Life) -> io::Result<()> {
+    let mut accepting = lock(accepting);
+    if accepting.is_none() && !listeners.is_empty() {
+        let limit = u32::try_from(life.config.limits.connections_max).unwrap_or(u32::MAX);
+        *accepting = Some(Accepting::start(listeners, &life.connections, limit, &life.diversion)?);
+    }
+    Ok(())
 }
 
 /// What is to stand in the register of nodes, if there is one.
@@ -293,34 +347,10 @@ fn register(
     listeners: &[Listener],
 ) -> Option<Arc<Registration>> {
     let etcd = config.etcd.as_ref()?;
-    let bound = |side| listeners.iter().find(|listener| listener.side == side).map(|found| found.address);
-    let entry = Entry::of(&config.node, identity, bound(Side::Public)?, bound(Side::Admin)?);
+    let bound = |side| {
+        let of_side = listeners.iter().filter(move |listener| listener.side == side);
+        of_side.map(|listener| listener.bound.clone()).collect::<Vec<_>>()
+    };
+    let entry = Entry::of(&config.node, identity, &bound(Side::Public), &bound(Side::Admin));
     Some(Registration::new(entry, etcd, config.node.lease))
-}
-
-/// The listeners that `config` asks for: inherited where one fits, else bound.
-///
-/// # Errors
-/// When an address cannot be bound; the message names it.
-pub(super) fn bind(
-    config: &Config,
-    strategy: Strategy,
-    mut inherited: Vec<Listener>,
-) -> io::Result<Vec<Listener>> {
-    [(Side::Public, config.api.bind), (Side::Admin, config.admin.bind)]
-        .into_iter()
-        .map(|(side, address)| {
-            // Port 0 means any, so what the predecessor was given fits.
-            let fits = |listener: &Listener| {
-                listener.side == side
-                    && (listener.address == address
-                        || (address.port() == 0 && listener.address.ip() == address.ip()))
-            };
-            if let Some(index) = inherited.iter().position(fits) {
-                return Ok(inherited.swap_remove(index));
-            }
-            Listener::bind(side, address, strategy.binds_twice())
-                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}")))
-        })
-        .collect()
 }

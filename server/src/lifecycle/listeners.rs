@@ -5,23 +5,32 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::{
+    fs::{Mode, chmod},
+    net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt},
+};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::{
-    net::TcpStream,
+    io::Interest,
+    net::UnixStream,
     sync::{oneshot, watch},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Connections;
-use crate::{http::Side, tasks::Tasks};
+use super::{
+    connections::Connections,
+    socket_file::{self, SocketFile},
+    stream::Stream,
+};
+use crate::{config::Bind, http::Side, tasks::Tasks};
 
 /// Connections that the kernel may keep for us before they are accepted. The kernel caps it at
 /// `net.core.somaxconn`.
@@ -35,58 +44,110 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) side: Side,
-    pub(super) address: SocketAddr,
-    socket: TcpListener,
+    /// Where it listens, with the port that the kernel gave.
+    pub(super) bound: Bind,
+    /// At all addresses of IPv6, and takes no IPv4 (`IPV6_V6ONLY`).
+    pub(super) only_v6: bool,
+    /// That of a unix socket, unless somebody else has made it.
+    pub(super) file: Option<SocketFile>,
+    socket: OwnedFd,
+}
+
+/// How a socket is bound.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// Other processes may bind the port at the same time (`SO_REUSEPORT`).
+    pub(super) shared_port: bool,
+    /// IPv4 is left to another listener.
+    pub(super) only_v6: bool,
+    /// Of a socket file.
+    pub(super) mode: u32,
 }
 
 impl Listener {
-    /// Binds `address`; `shared_port`: other processes may bind it at the same time (`SO_REUSEPORT`).
+    /// Binds `bind`.
     ///
     /// # Errors
     /// Those of `socket(2)`, `bind(2)` and `listen(2)`; an address in use is the usual one.
-    pub(super) fn bind(side: Side, address: SocketAddr, shared_port: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(shared_port)?;
+    pub(super) fn bind(side: Side, bind: &Bind, manner: Manner) -> io::Result<Self> {
+        let (domain, address) = match bind {
+            Bind::Tcp(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+            Bind::File(_) | Bind::Abstract(_) => {
+                (Domain::UNIX, SockAddr::unix(bind.unix_name().unwrap_or_default())?)
+            }
+        };
+        let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
+        let socket = Socket::new(domain, Type::STREAM, protocol)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        if domain == Domain::IPV6 {
+            // Said in any case: the default is the machine's (`net.ipv6.bindv6only`).
+            socket.set_only_v6(manner.only_v6)?;
+        }
+        if domain != Domain::UNIX {
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(manner.shared_port)?;
+        }
+        let mut file = None;
+        if let Bind::File(path) = bind {
+            socket_file::make_room(path)?;
+            socket.bind(&address)?;
+            // Nobody can connect before `listen`, so nobody does with other rights.
+            chmod(path, Mode::from_raw_mode(manner.mode))?;
+            file = Some(SocketFile::at(path)?);
+        } else {
+            socket.bind(&address)?;
+        }
         socket.listen(BACKLOG)?;
-        Self::from_socket(side, socket.into())
+        Ok(Self { file, ..Self::of(side, socket.into())? })
     }
 
     /// Takes a listening socket that another process handed over.
     ///
     /// # Errors
-    /// When the descriptor is no listening TCP socket.
+    /// When the descriptor is no listening stream socket.
     pub(super) fn inherited(side: Side, socket: OwnedFd) -> io::Result<Self> {
-        if !rustix::net::sockopt::socket_acceptconn(&socket)? {
+        if !sockopt::socket_acceptconn(&socket)? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the inherited socket does not listen"));
         }
-        Self::from_socket(side, TcpListener::from(socket))
+        Self::of(side, socket)
     }
 
-    fn from_socket(side: Side, socket: TcpListener) -> io::Result<Self> {
-        Ok(Self { side, address: socket.local_addr()?, socket })
+    fn of(side: Side, socket: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        let address = socket.local_addr()?;
+        let bound = if let Some(address) = address.as_socket() {
+            Some(Bind::Tcp(address))
+        } else if let Some(path) = address.as_pathname() {
+            Some(Bind::File(path.to_path_buf()))
+        } else {
+            let name = address.as_abstract_namespace();
+            name.map(|name| Bind::Abstract(String::from_utf8_lossy(name).into_owned()))
+        };
+        let bound = bound.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "the socket has no address that a client could reach")
+        })?;
+        // To a single address it means nothing, and the kernel sets it then.
+        let everywhere =
+            bound.tcp().is_some_and(|address| address.is_ipv6() && address.ip().is_unspecified());
+        let only_v6 = everywhere && socket.only_v6()?;
+        Ok(Self { side, bound, only_v6, file: None, socket: socket.into() })
+    }
+
+    /// Answers for the file of a socket if it is one of `files`, which the process before this one has made.
+    pub(super) fn own_file_of(&mut self, files: &[PathBuf]) {
+        if let Bind::File(path) = &self.bound
+            && files.contains(path)
+        {
+            self.file = SocketFile::at(path).ok();
+        }
     }
 
     /// The connections that wait in its queue, until there is none.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = TcpStream> {
-        let accept = || {
-            let (stream, _) = self.socket.accept().ok()?;
-            stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok()
-        };
-        std::iter::from_fn(accept)
-    }
-
-    /// Where a client on this machine reaches it.
-    pub(super) fn reachable(&self) -> SocketAddr {
-        let mut address = self.address;
-        match address {
-            SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => {}
-        }
-        address
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Stream> {
+        std::iter::from_fn(|| {
+            let (socket, _) = accept_from(&self.socket).ok()?;
+            Stream::from_socket(socket).ok()
+        })
     }
 }
 
@@ -94,6 +155,24 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A listening socket of any family in this process's reactor; tokio's type is only its registration.
+struct Door(UnixStream);
+
+impl Door {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        UnixStream::from_std(socket.into()).map(Self)
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddrAny>)> {
+        let (socket, client) = self.0.async_io(Interest::READABLE, || accept_from(&self.0)).await?;
+        Ok((Stream::from_socket(socket)?, client))
+    }
+}
+
+fn accept_from(socket: &impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    Ok(acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
 }
 
 /// Whether the kernel gives what waits in the queue of a closed listener to another one at its port (`ip-sysctl`,
@@ -109,13 +188,13 @@ pub(super) struct Diversion(watch::Sender<Option<Expected>>);
 
 #[derive(Debug)]
 struct Expected {
-    client: SocketAddr,
-    taker: oneshot::Sender<TcpStream>,
+    client: SocketAddrAny,
+    taker: oneshot::Sender<Stream>,
 }
 
 impl Diversion {
     /// The next connection that comes from `client` is given out here.
-    pub(super) fn expect(&self, client: SocketAddr) -> oneshot::Receiver<TcpStream> {
+    pub(super) fn expect(&self, client: SocketAddrAny) -> oneshot::Receiver<Stream> {
         let (taker, receiver) = oneshot::channel();
         self.0.send_replace(Some(Expected { client, taker }));
         receiver
@@ -131,10 +210,10 @@ impl Diversion {
     }
 
     /// Gives the stream back unless it is the expected one.
-    fn pass(&self, stream: TcpStream, client: SocketAddr) -> Option<TcpStream> {
+    fn pass(&self, stream: Stream, client: Option<&SocketAddrAny>) -> Option<Stream> {
         let mut met = None;
         self.0.send_if_modified(|expected| {
-            met = expected.take_if(|expected| expected.client == client);
+            met = expected.take_if(|expected| client == Some(&expected.client));
             met.is_some()
         });
         match met {
@@ -166,7 +245,7 @@ impl Accepting {
         let accepting = Self { stop: CancellationToken::new(), tasks: Tasks::default() };
         for listener in listeners {
             // The duplicate is closed when accepting stops, the listener stays open for the successor.
-            let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
+            let socket = Door::new(listener.socket.try_clone()?)?;
             let accept =
                 accept(socket, listener.side, Arc::clone(connections), connections_max, diversion.clone());
             let stop = accepting.stop.clone();
@@ -186,7 +265,7 @@ impl Accepting {
 }
 
 async fn accept(
-    socket: tokio::net::TcpListener,
+    socket: Door,
     side: Side,
     connections: Arc<Connections>,
     connections_max: u32,
@@ -203,7 +282,7 @@ async fn accept(
         }
         match socket.accept().await {
             Ok((stream, client)) => {
-                if let Some(stream) = diversion.pass(stream, client) {
+                if let Some(stream) = diversion.pass(stream, client.as_ref()) {
                     connections.metrics().connections_accepted.inc();
                     connections.serve(stream, Bytes::new(), side);
                 }
@@ -218,16 +297,44 @@ async fn accept(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
     async fn a_queue_is_emptied_in_the_order_of_who_came() {
-        let listener = Listener::bind(Side::Public, (Ipv4Addr::LOCALHOST, 0).into(), true).unwrap();
+        let any = Bind::Tcp(([127, 0, 0, 1], 0).into());
+        let listener = Listener::bind(Side::Public, &any, Manner::default()).unwrap();
         assert_eq!(listener.waiting().count(), 0);
-        let clients: Vec<_> =
-            (0..7).map(|_| std::net::TcpStream::connect(listener.address).unwrap()).collect();
-        let waiting = listener.waiting().map(|stream| stream.peer_addr().unwrap());
+        let address = listener.bound.tcp().unwrap();
+        let clients: Vec<_> = (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let waiting = listener.waiting().map(|stream| match stream {
+            Stream::Tcp(stream) => stream.peer_addr().unwrap(),
+            Stream::Unix(_) => panic!("a unix socket came through TCP"),
+        });
         assert!(waiting.eq(clients.iter().map(|client| client.local_addr().unwrap())));
         assert_eq!(listener.waiting().count(), 0);
+    }
+
+    #[test]
+    fn what_is_bound_is_what_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |bind: &Bind, only_v6: bool| {
+            let manner = Manner { only_v6, mode: 0o600, shared_port: false };
+            let listener = Listener::bind(Side::Admin, bind, manner).unwrap();
+            if bind.is_unix() {
+                assert_eq!(listener.bound, *bind);
+            }
+            assert_eq!(listener.only_v6, only_v6);
+            assert_eq!(listener.file.is_some(), matches!(bind, Bind::File(_)));
+            let again = Listener::inherited(Side::Admin, listener.as_fd().try_clone_to_owned().unwrap());
+            let again = again.unwrap();
+            assert_eq!((again.bound, again.only_v6, again.file), (listener.bound, only_v6, None));
+        };
+        check(&Bind::Tcp("127.0.0.1:0".parse().unwrap()), false);
+        check(&Bind::Tcp("[::]:0".parse().unwrap()), false);
+        check(&Bind::Tcp("[::]:0".parse().unwrap()), true);
+        check(&Bind::File(folder.path().join("socket")), false);
+        check(&Bind::Abstract(folder.path().display().to_string()), false);
     }
 }

@@ -182,6 +182,7 @@ async fn inherit(life: Arc<Life>, channel: Channel) {
         Ok(turn) => tracing::error!(?turn, "the old process lost its way"),
         Err(error) => tracing::error!(%error, "the handover broke off"),
     }
+    life.close_dropped().await;
 }
 
 /// Listens for processes that want to take over, and reads their greetings.

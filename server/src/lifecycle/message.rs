@@ -21,6 +21,8 @@
 //!
 //! Until `Commit` only the old process accepts, so a new one that dies before it takes nothing along.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::ProcessGeneration;
@@ -100,4 +102,7 @@ pub(super) struct Welcome {
     pub(super) orders: Option<String>,
     pub(super) stderr: bool,
     pub(super) listeners: Vec<Side>,
+    /// Files of unix sockets that the last process of the chain has to remove. One that is older has none.
+    #[serde(default)]
+    pub(super) files: Vec<PathBuf>,
 }

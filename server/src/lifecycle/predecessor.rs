@@ -9,13 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     channel::{self, Channel, ControlSocket},
     connections::Connections,
     listeners::Listener,
     message::{Hello, Message, PROTOCOL, Welcome},
+    stream::Stream,
 };
 use crate::{
     config::Strategy,
@@ -155,11 +156,11 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
 }
 
 /// A connection that has arrived, and what was read of it.
-fn unpack(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(TcpStream, Bytes), Error> {
+fn unpack(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(Stream, Bytes), Error> {
     let Some(socket) = descriptors.into_iter().next() else {
         return Err(Error::Protocol("a connection came without its socket".to_owned()));
     };
     rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(|error| Error::Socket(error.into()))?;
-    let stream = TcpStream::from_std(socket.into()).map_err(Error::Socket)?;
+    let stream = Stream::from_socket(socket).map_err(Error::Socket)?;
     Ok((stream, Bytes::from(bytes)))
 }

@@ -6,20 +6,25 @@
 //! Sharing the accept queue for a probe would be simpler, but the probe could meet the wrong process,
 //! and a new one that dies with strangers' connections in its hands loses them.
 
-use std::{io, os::fd::AsFd};
+use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpSocket, TcpStream};
+use rustix::net::getsockname;
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::time::sleep;
 
-use super::{ProcessGeneration, channel::Channel, life::Life, message::Message};
-use crate::{http::Side, tasks::Tasks};
+use super::{ProcessGeneration, channel::Channel, life::Life, message::Message, stream::Stream};
+use crate::{config::Bind, exchange, http::Side, tasks::Tasks};
 
 /// What is asked for: the busiest request, which needs the whole state.
 const PATH: &str = "/event/list";
+
+/// Between two tries to get into the full queue of a unix socket, which nobody tells when there is room.
+const QUEUE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A connection of our own that the new process serves.
 pub(super) struct Probe {
@@ -35,7 +40,7 @@ impl Probe {
     /// In words, because they are told to whoever asked for the upgrade.
     pub(super) async fn open(life: &Life, channel: &Channel) -> Result<Self, String> {
         let address = life.probe_address().ok_or("there is no public listener to probe")?;
-        let near = Self::connect(life, address, channel)
+        let near = Self::connect(life, &address, channel)
             .await
             .map_err(|error| format!("the probe cannot pass the listener: {error}"))?;
         let (requests, connection) = http1::handshake(TokioIo::new(near))
@@ -43,16 +48,14 @@ impl Probe {
             .map_err(|error| format!("the probe cannot speak HTTP: {error}"))?;
         let driver = Tasks::default();
         drop(driver.spawn(connection));
-        Ok(Self { requests, host: address.to_string(), _driver: driver })
+        Ok(Self { requests, host: exchange::host_of(&address.to_string()).to_owned(), _driver: driver })
     }
 
-    async fn connect(life: &Life, address: std::net::SocketAddr, channel: &Channel) -> io::Result<TcpStream> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // Bound first, so that the accepting side knows whom to expect.
-        socket.bind((address.ip(), 0).into())?;
-        let accepted = life.diversion.expect(socket.local_addr()?);
-        let near = socket.connect(address).await?;
-        let far = accepted.await.map_err(|_| io::Error::other("it was not accepted"))?.into_std()?;
+    async fn connect(life: &Life, address: &Bind, channel: &Channel) -> io::Result<Stream> {
+        let socket = own_socket(address)?;
+        let accepted = life.diversion.expect(getsockname(&socket)?);
+        let near = connected(socket, address).await?;
+        let far = accepted.await.map_err(|_| io::Error::other("it was not accepted"))?.into_socket()?;
         let message = Message::Connection { id: 0, side: Side::Public };
         channel.send(&message, &[], &[far.as_fd()]).await.map_err(io::Error::other)?;
         let answer = channel.receive().await.map_err(io::Error::other)?.message;
@@ -88,5 +91,40 @@ impl Probe {
             return Err(format!("GET {PATH} was answered by process {process}, not by {expected}"));
         }
         complete.map_err(|error| format!("the answer to GET {PATH} was cut: {error}")).map(drop)
+    }
+}
+
+/// A socket that is bound already, so that the accepting side knows whom to expect.
+fn own_socket(to: &Bind) -> io::Result<Socket> {
+    let (domain, name) = match to {
+        Bind::Tcp(address) => {
+            (Domain::for_address(*address), SockAddr::from(SocketAddr::new(address.ip(), 0)))
+        }
+        Bind::File(_) | Bind::Abstract(_) => {
+            (Domain::UNIX, SockAddr::unix(format!("\0seckill-probe-{}", uuid::Uuid::now_v7()))?)
+        }
+    };
+    let socket = Socket::new(domain, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&name)?;
+    Ok(socket)
+}
+
+async fn connected(socket: Socket, to: &Bind) -> io::Result<Stream> {
+    match to {
+        Bind::Tcp(address) => {
+            let socket = tokio::net::TcpSocket::from_std_stream(socket.into());
+            Ok(Stream::Tcp(socket.connect(*address).await?))
+        }
+        Bind::File(_) | Bind::Abstract(_) => {
+            let address = SockAddr::unix(to.unix_name().unwrap_or_default())?;
+            while let Err(error) = socket.connect(&address) {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    return Err(error);
+                }
+                sleep(QUEUE_PAUSE).await;
+            }
+            Stream::from_socket(socket.into())
+        }
     }
 }

@@ -6,9 +6,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Control, ControlRequest, Phase, ProcessGeneration, activation,
+    Control, ControlRequest, Phase, ProcessGeneration, activation, binding,
     channel::{self, Channel, ControlSocket},
-    life::{self, Life},
+    life::Life,
     listeners::{Listener, queues_move},
     main_loop,
     message::Message,
@@ -138,8 +138,11 @@ async fn prepare(
         None => (config.upgrade.strategy, ProcessGeneration::FIRST, None),
     };
     let (control_socket, inherited, channel) = match predecessor {
-        Some(Predecessor { control, mut listeners, channel, .. }) => {
+        Some(Predecessor { control, mut listeners, channel, welcome }) => {
             listeners.extend(passed);
+            for listener in &mut listeners {
+                listener.own_file_of(&welcome.files);
+            }
             (control, listeners, Some(channel))
         }
         None => {
@@ -156,7 +159,7 @@ async fn prepare(
              set it to 1 before the server starts, or use handoff-live"
         );
     }
-    let listeners = life::bind(&config, strategy, inherited).map_err(Error::Listen)?;
+    let bound = binding::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
     let stocking = Stocking::new(&config);
@@ -187,7 +190,7 @@ async fn prepare(
         metrics: Arc::new(Metrics::new()),
     });
     app.learn_what_is_left().await;
-    let life = Life::new(config, identity, app, reload, control_socket, listeners, phase);
+    let life = Life::new(config, identity, app, reload, control_socket, bound, phase);
     let last = last.unwrap_or(Generation(0));
     Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel, last })
 }
@@ -212,6 +215,10 @@ impl Prepared {
         let (sourcing, stop) = (Tasks::default(), CancellationToken::new());
         sources.run(&sourcing, &life.reload, &stop);
         life.accept().map_err(Error::Accept)?;
+        if predecessor.is_none() {
+            // There is no old process, or it died without a word.
+            life.close_dropped().await;
+        }
         life.phase(Phase::Ready);
         if let Some(registration) = &life.registration {
             drop(tasks.spawn(Arc::clone(registration).run(Arc::clone(&life.reload))));

@@ -257,6 +257,8 @@ impl Swap {
             tracing::warn!(%error.detail, "the last connections could not be handed over");
         }
         self.life.connections.gone(FAREWELL).await;
+        // Then nobody has those that the successor drops but itself.
+        self.life.leave_listeners().await;
         if let Some(channel) = &self.channel {
             // A successor that is gone by now needs no farewell.
             _ = channel.send(&Message::Done, &[], &[]).await;

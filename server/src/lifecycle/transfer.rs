@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use super::{
     connections::Parcel,
     life::Life,
     message::Message,
+    stream::Stream,
 };
 use crate::http::Side;
 
@@ -55,15 +56,15 @@ pub(super) struct Failure {
 struct Sent {
     id: u64,
     side: Side,
-    stream: std::net::TcpStream,
+    socket: OwnedFd,
     bytes: Bytes,
     idle: bool,
 }
 
 impl Sent {
     fn back(self) -> Option<Parcel> {
-        let Self { side, stream, bytes, idle, .. } = self;
-        tokio::net::TcpStream::from_std(stream)
+        let Self { side, socket, bytes, idle, .. } = self;
+        Stream::from_socket(socket)
             .inspect_err(|error| tracing::warn!(%error, "a connection cannot be taken back"))
             .map(|stream| Parcel { side, stream, bytes, idle })
             .ok()
@@ -146,13 +147,13 @@ impl Transfer<'_> {
     async fn send(&mut self, parcel: Parcel) -> Result<(), channel::Error> {
         let Parcel { side, stream, bytes, idle } = parcel;
         // Takes it out of our reactor, before another process puts it into its own.
-        let stream = stream.into_std().map_err(channel::Error::Io)?;
+        let socket = stream.into_socket().map_err(channel::Error::Io)?;
         let id = self.next_id;
         self.next_id += 1;
         let message = Message::Connection { id, side };
-        self.sent.push_back(Sent { id, side, stream, bytes, idle });
+        self.sent.push_back(Sent { id, side, socket, bytes, idle });
         let Some(sent) = self.sent.back() else { return Ok(()) };
-        let descriptors = [sent.stream.as_fd()];
+        let descriptors = [sent.socket.as_fd()];
         in_time(self.channel.send(&message, &sent.bytes, &descriptors)).await
     }
 

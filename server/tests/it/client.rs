@@ -2,7 +2,9 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::{linux::net::SocketAddrExt as _, unix::net},
+    path::Path,
     time::Duration,
 };
 
@@ -12,7 +14,35 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Socket>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(net::UnixStream),
+}
+
+impl Read for Socket {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(bytes),
+            Self::Unix(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// One answer, whole.
@@ -46,7 +76,20 @@ impl Client {
     pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(Socket::Tcp(stream)) })
+    }
+
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        Self::of_unix(net::UnixStream::connect(path)?)
+    }
+
+    pub(crate) fn connect_abstract(name: &str) -> io::Result<Self> {
+        Self::of_unix(net::UnixStream::connect_addr(&net::SocketAddr::from_abstract_name(name)?)?)
+    }
+
+    fn of_unix(stream: net::UnixStream) -> io::Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(Socket::Unix(stream)) })
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -68,7 +111,10 @@ impl Client {
 
     /// Tells the server that nothing more will be sent.
     pub(crate) fn end_sending(&mut self) {
-        self.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        match self.stream.get_ref() {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+        }
     }
 
     /// The next answer on the connection; an end of the connection is an error.

@@ -20,6 +20,7 @@ mod faults;
 mod handover;
 mod kept;
 mod life;
+mod listeners;
 mod nodes;
 mod push;
 mod reload;

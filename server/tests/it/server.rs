@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    os::unix::process::CommandExt as _,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -61,6 +64,21 @@ impl Server {
         server
     }
 
+    /// The same with sockets of any kind, whose addresses are those of `sides`.
+    pub(crate) fn start_activated_by(
+        sockets: &[OwnedFd],
+        sides: &str,
+        at: [SocketAddr; 2],
+        manager: &Path,
+    ) -> Self {
+        let folder = lay_out("handoff-live", "", at[0], at[1]);
+        write_settings(folder.path(), sides, "");
+        let first = activated(folder.path(), sockets, manager).spawn().unwrap();
+        let server = Self { public: at[0], admin: at[1], folder, first };
+        server.until_ready();
+        server
+    }
+
     fn launch(strategy: &str, upgrade: &str, variables: &[(&str, &str)], program: &[&str]) -> Self {
         let (public, admin) = free_addresses();
         let folder = lay_out(strategy, upgrade, public, admin);
@@ -68,6 +86,32 @@ impl Server {
         let server = Self { public, admin, folder, first };
         server.until_ready();
         server
+    }
+
+    /// A server that listens elsewhere too: lines of `[api]` and `[admin]` for its own addresses.
+    pub(crate) fn start_listening(strategy: &str, lines: impl Fn(SocketAddr, SocketAddr) -> String) -> Self {
+        // Free on every address of both families.
+        let free = || TcpListener::bind("[::]:0").unwrap();
+        let (one, two) = (free(), free());
+        let [public, admin] =
+            [&one, &two].map(|free| SocketAddr::from(([127, 0, 0, 1], free.local_addr().unwrap().port())));
+        drop((one, two));
+        let folder = lay_out(strategy, "", public, admin);
+        write_settings(folder.path(), &lines(public, admin), &format!("strategy = \"{strategy}\""));
+        let first = command(folder.path()).spawn().unwrap();
+        let server = Self { public, admin, folder, first };
+        server.until_ready();
+        server
+    }
+
+    /// Writes other settings for the process that comes next.
+    pub(crate) fn configure(&self, sides: &str, upgrade: &str) {
+        write_settings(self.folder.path(), sides, upgrade);
+    }
+
+    /// What another one says that is started in the same folder, until it ends.
+    pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(BINARY).args(arguments).current_dir(self.folder.path()).output().unwrap()
     }
 
     /// What another one says that is started in the same folder with these sockets, until it ends.
@@ -249,19 +293,20 @@ impl Drop for Server {
 /// A folder with what a server starts with.
 fn lay_out(strategy: &str, upgrade: &str, public: SocketAddr, admin: SocketAddr) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let settings = format!(
-        "[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n\
-         [upgrade]\nstrategy = \"{strategy}\"\n{upgrade}\n"
-    );
-    fs::write(folder.path().join("seckill.toml"), settings).unwrap();
+    let sides = format!("[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n");
+    write_settings(folder.path(), &sides, &format!("strategy = \"{strategy}\"\n{upgrade}"));
     fs::write(folder.path().join("activities.json"), ACTIVITIES).unwrap();
     fs::write(folder.path().join("blacklist.txt"), "666\n").unwrap();
     folder
 }
 
-fn activated(folder: &Path, sockets: &[TcpListener], manager: &Path) -> Command {
-    let mapping = |(child_fd, socket): (i32, &TcpListener)| FdMapping {
-        parent_fd: socket.try_clone().unwrap().into(),
+fn write_settings(folder: &Path, sides: &str, upgrade: &str) {
+    fs::write(folder.join("seckill.toml"), format!("{sides}[upgrade]\n{upgrade}\n")).unwrap();
+}
+
+fn activated(folder: &Path, sockets: &[impl AsFd], manager: &Path) -> Command {
+    let mapping = |(child_fd, socket)| FdMapping {
+        parent_fd: AsFd::as_fd(socket).try_clone_to_owned().unwrap(),
         child_fd,
     };
     let mut command = command(folder);

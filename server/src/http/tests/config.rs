@@ -82,7 +82,7 @@ async fn the_history_tells_who_changed_what() {
     let history = async || fixture.manage(Method::GET, "/config/history", "").await;
     let before = history().await;
     let request = Request::put("/config/blacklist").header("authorization", fixture.admin());
-    let request = request.extension(Sender([10, 0, 0, 7].into()));
+    let request = request.extension(Sender::Address([10, 0, 0, 7].into()));
     let pushed = fixture.ask(Side::Admin, request, "1\n2\n").await;
     fixture.manage(Method::PUT, "/config/cluster", "{").await.is_problem(422, "push-refused");
     fixture.manage(Method::PUT, "/config/cluster?dry-run", "{").await.is_problem(422, "push-refused");

@@ -1,0 +1,241 @@
+//! IPv4, IPv6 and unix sockets on both sides, through every way of replacing the process.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            net::UnixListener,
+        },
+    },
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    client::Client,
+    server::{BINARY, Server, eventually},
+};
+
+const HEAD: &str = "GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n";
+
+/// Every kind of listener at once. The first public one, which is probed in an upgrade, is a unix socket.
+fn everywhere(public: SocketAddr, admin: SocketAddr) -> String {
+    let (one, two) = (public.port(), admin.port());
+    format!(
+        "[api]\nbind = [\"unix:./public.sock\", \"[::]:{one}\", \"unix:@seckill-{one}\"]\nsocket_mode = \"640\"\n\
+         [admin]\nbind = [\"unix:admin.sock\", \"127.0.0.1:{two}\", \"[::1]:{two}\", \"unix:@seckill-{two}\"]\n"
+    )
+}
+
+/// A connection to each of them, with how it was made.
+fn clients(server: &Server) -> Vec<(String, Client)> {
+    let sides = [("public.sock", server.public.port()), ("admin.sock", server.admin.port())];
+    let mut clients = Vec::new();
+    for (file, port) in sides {
+        clients.push((file.to_owned(), Client::connect_unix(&server.path(file)).unwrap()));
+        let name = format!("seckill-{port}");
+        clients.push((format!("@{name}"), Client::connect_abstract(&name).unwrap()));
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
+            let client = Client::connect(address.parse().unwrap());
+            clients.push((address, client));
+        }
+    }
+    clients
+}
+
+#[test]
+fn connections_of_every_kind_of_listener_go_on() {
+    let server = Server::start_listening("handoff-live", everywhere);
+    let mut idle = clients(&server);
+    for (way, client) in &mut idle {
+        assert_eq!(client.get("/version").process(), 1, "{way}");
+    }
+    let mut half = clients(&server);
+    for (_, client) in &mut half {
+        client.send(&HEAD.replace("/event/list", "/version")[..20]);
+    }
+    let mut fresh = clients(&server);
+    for process in 2..5 {
+        let report = server.upgrade();
+        assert_eq!(report["sockets"], 7);
+        assert_eq!((&report["connections"]["closed"], &report["connections"]["cut"]), (&0.into(), &0.into()));
+        for (way, client) in &mut idle {
+            let answer = client.get("/version");
+            assert_eq!((answer.process(), answer.header("connection")), (process, None), "{way}");
+        }
+    }
+    for (way, client) in &mut half {
+        client.send(&HEAD.replace("/event/list", "/version")[20..]);
+        assert_eq!(client.answer().unwrap().process(), 4, "{way}");
+    }
+    for (way, client) in &mut fresh {
+        assert_eq!(client.get("/version").process(), 4, "{way}");
+    }
+}
+
+#[test]
+fn every_listener_is_shared_by_every_strategy_that_shares_them() {
+    for strategy in ["handoff-live", "handoff", "inherit"] {
+        let mut server = Server::start_listening(strategy, everywhere);
+        let file = server.path("public.sock");
+        let inode = fs::metadata(&file).unwrap().ino();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::metadata(server.path("admin.sock")).unwrap().permissions().mode() & 0o777, 0o600);
+        for process in 2..4 {
+            assert_eq!(server.upgrade()["sockets"], 7, "{strategy}");
+            for (way, mut client) in clients(&server) {
+                assert_eq!(client.get("/version").process(), process, "{strategy} {way}");
+            }
+        }
+        assert_eq!(fs::metadata(&file).unwrap().ino(), inode, "the old process has left the file alone");
+        server.signal(Signal::TERM);
+        assert!(server.end().success());
+        eventually("the end of the last process", || (!server.path(".pid").exists()).then_some(()));
+        assert!(!file.exists() && !server.path("admin.sock").exists(), "the last one has removed it");
+    }
+}
+
+#[test]
+fn a_server_that_is_reached_by_unix_sockets_is_told_what_to_do_by_them() {
+    let server = Server::start_listening("handoff-live", everywhere);
+    let output = server.run(&["upgrade", "-c", "seckill.toml", "--binary", BINARY]);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    server.until_process(2);
+    let mut admin = Client::connect_unix(&server.path("admin.sock")).unwrap();
+    let answer = server.ask(&mut admin, "PUT /config/cluster {}");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let history = server.admin_request("GET /config/history").body;
+    let uid = rustix::process::getuid().as_raw();
+    assert!(history.contains(&format!("uid {uid}")), "{history}");
+}
+
+#[test]
+fn stop_start_binds_the_same_places_again() {
+    let server = Server::start_listening("stop-start", everywhere);
+    server.upgrade();
+    for (way, mut client) in clients(&server) {
+        assert_eq!(client.get("/version").process(), 2, "{way}");
+    }
+}
+
+/// What a process that died has left behind is replaced; what somebody answers at, or is no socket, is not.
+#[test]
+fn a_socket_file_is_replaced_only_if_nobody_answers_at_it() {
+    let sides = |api: &str, server: &Server| {
+        format!("[api]\nbind = [\"{}\", \"{api}\"]\n[admin]\nbind = \"{}\"\n", server.public, server.admin)
+    };
+    let mut server = Server::start_listening("handoff-live", |public, admin| {
+        format!("[api]\nbind = [\"{public}\", \"unix:stale.sock\"]\n[admin]\nbind = \"{admin}\"\n")
+    });
+    let stale = server.path("stale.sock");
+    server.kill();
+    assert!(stale.exists());
+    server.start_again();
+    assert_eq!(Client::connect_unix(&stale).unwrap().get("/version").status, 200);
+
+    let busy = server.path("busy.sock");
+    let stranger = UnixListener::bind(&busy).unwrap();
+    fs::write(server.path("notes"), "mine").unwrap();
+    for (file, reason) in [("busy.sock", "another process answers there"), ("notes", "which is no socket")] {
+        server.configure(&sides(&format!("unix:{file}"), &server), "");
+        let refused = server.upgrade_to(BINARY.as_ref());
+        assert_eq!(refused.status, 502, "{}", refused.body);
+        assert!(refused.body.contains(&format!("cannot listen at unix:{file}")), "{}", refused.body);
+        assert!(refused.body.contains(reason), "{}", refused.body);
+    }
+    stranger.accept().unwrap();
+    assert_eq!(fs::read_to_string(server.path("notes")).unwrap(), "mine");
+    assert_eq!(Client::connect_unix(&stale).unwrap().get("/version").process(), 1, "the old one serves on");
+}
+
+#[test]
+fn a_listener_is_added_and_one_is_dropped_by_an_upgrade() {
+    for strategy in ["handoff-live", "handoff", "inherit"] {
+        let spare = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let both = |extra: &str, server: &Server| {
+            format!("[api]\nbind = [\"{}\", {extra}]\n[admin]\nbind = \"{}\"\n", server.public, server.admin)
+        };
+        let upgrade = format!("strategy = \"{strategy}\"");
+        let mut server = Server::start_listening(strategy, |public, admin| {
+            format!("[api]\nbind = [\"{public}\", \"unix:old.sock\"]\n[admin]\nbind = \"{admin}\"\n")
+        });
+        let old = server.path("old.sock");
+        let mut stays = Client::connect_unix(&old).unwrap();
+        stays.get("/version");
+
+        // Somebody else's port: refused, and nothing has changed.
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        server.configure(&both(&format!("\"{address}\""), &server), &upgrade);
+        let refused = server.upgrade_to(BINARY.as_ref());
+        assert_eq!(refused.status, 502, "{}", refused.body);
+        assert!(refused.body.contains(&format!("cannot listen at {address}")), "{}", refused.body);
+        assert_eq!(Client::connect_unix(&old).unwrap().get("/version").process(), 1);
+        assert_eq!(stays.get("/version").process(), 1);
+
+        server.configure(&both(&format!("\"{spare}\", \"unix:new.sock\""), &server), &upgrade);
+        server.upgrade();
+        assert_eq!(Client::connect(spare).get("/version").process(), 2, "{strategy}");
+        assert_eq!(Client::connect_unix(&server.path("new.sock")).unwrap().get("/version").process(), 2);
+        eventually("the end of the listener that was dropped", || (!old.exists()).then_some(()));
+        if strategy == "handoff-live" {
+            assert_eq!(stays.get("/version").process(), 2, "its connections stay");
+        }
+        server.configure(&both("\"unix:old.sock\"", &server), &upgrade);
+        server.upgrade();
+        eventually("the end of the port that was dropped", || Client::try_connect(spare).err());
+        assert_eq!(Client::connect_unix(&old).unwrap().get("/version").process(), 3, "{strategy}");
+        server.signal(Signal::TERM);
+        assert!(server.end().success());
+    }
+}
+
+#[test]
+fn a_port_that_cannot_be_changed_in_place_is_refused_with_the_reason() {
+    let server = Server::start_listening("handoff-live", |public, admin| {
+        format!("[api]\nbind = [\"{public}\", \"[::]:{}\"]\n[admin]\nbind = \"{admin}\"\n", public.port())
+    });
+    let port = server.public.port();
+    let v6: SocketAddr = format!("[::1]:{port}").parse().unwrap();
+    assert_eq!(Client::connect(v6).get("/version").process(), 1);
+    // It would have to take IPv4 as well, which a socket that is bound cannot learn.
+    server.configure(&format!("[api]\nbind = \"[::]:{port}\"\n[admin]\nbind = \"{}\"\n", server.admin), "");
+    let refused = server.upgrade_to(BINARY.as_ref());
+    assert_eq!(refused.status, 502);
+    assert!(refused.body.contains("which cannot be changed into this one"), "{}", refused.body);
+    assert_eq!(Client::connect(v6).get("/version").process(), 1);
+}
+
+#[test]
+fn unix_sockets_of_a_service_manager_outlive_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (public, admin) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let at = [public.local_addr().unwrap(), admin.local_addr().unwrap()];
+    let path = folder.path().join("managed.sock");
+    let managed = UnixListener::bind(&path).unwrap();
+    let sides = format!(
+        "[api]\nbind = [\"unix:{}\", \"{}\"]\n[admin]\nbind = \"{}\"\n",
+        path.display(),
+        at[0],
+        at[1]
+    );
+    let sockets: Vec<OwnedFd> = vec![managed.into(), public.into(), admin.into()];
+    let mut server = Server::start_activated_by(&sockets, &sides, at, &folder.path().join("notify"));
+    assert_eq!(server.upgrade()["sockets"], 3);
+    assert_eq!(Client::connect_unix(&path).unwrap().get("/version").process(), 2);
+    server.signal(Signal::TERM);
+    assert!(server.end().success());
+    eventually("the end of the last process", || (!server.path(".pid").exists()).then_some(()));
+    assert!(path.exists(), "who made it removes it");
+    let mut between = Client::connect_unix(&path).unwrap();
+    between.send(HEAD);
+    drop(server);
+    let _server = Server::start_activated_by(&sockets, &sides, at, &folder.path().join("notify"));
+    assert_eq!(between.answer().unwrap().status, 200);
+}
