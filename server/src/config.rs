@@ -10,6 +10,7 @@ mod file;
 mod pending;
 mod services;
 mod settings;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use self::{
         AdminSettings, ApiSettings, AuthSettings, Config, FeedSettings, GlobalSettings, Limits, LogLevel,
         Place, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
     },
+    stream::StreamSettings,
 };
 
 /// Why there are no settings.

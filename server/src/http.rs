@@ -7,6 +7,8 @@
 //!   configuration says `listing_from_cache` the store is not asked: the answer comes at once, with what was left
 //!   when it was asked last, how long ago that is (`age`, `from_cache.age_ms`), and null where nothing is known.
 //!   So it does while Redis is away, if the store is there.
+//! - `GET /event/stream`: the same for all events as Server-Sent Events: at once, and with every change; the last
+//!   event is `goodbye`, when this process leaves ([`stream`]). Beyond `stream.streams_max` 503, `too-many-streams`.
 //! - `POST /orders`: buys; needs a user's token and an `idempotency-key`. While the cluster configuration says
 //!   `buying_closed` nothing new is sold (503, `buying-closed`); an order that is stored is answered again.
 //! - `GET /orders/{id}`: one of the user's own orders.
@@ -38,6 +40,7 @@
 //! which configuration gave it. `HEAD` is `GET` without the body.
 
 mod admin;
+mod body;
 mod config;
 mod known;
 mod limits;
@@ -45,6 +48,7 @@ mod prefer;
 mod push;
 mod reply;
 mod sale;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -52,18 +56,19 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
+pub use self::body::Body;
 use self::{
     known::Known,
     limits::Limits,
     reply::{Problem, Reply},
+    stream::Streams,
 };
 #[cfg(debug_assertions)]
 use crate::faults;
 use crate::{
-    config::Config,
+    config::{Config, StreamSettings},
     lifecycle::{Control, Phase, ProcessIdentity},
     reload::Reload,
     secrets::Secrets,
@@ -109,6 +114,7 @@ pub struct App {
     parts: Parts,
     limits: Limits,
     known: Known,
+    streams: Arc<Streams>,
     started: Instant,
     process: HeaderValue,
     version: HeaderValue,
@@ -119,6 +125,7 @@ pub struct App {
 enum Route<'p> {
     EventList,
     EventInfo,
+    EventStream,
     Orders,
     /// With the order's id.
     Order(&'p str),
@@ -159,6 +166,7 @@ impl App {
         Arc::new(Self {
             limits: Limits::default(),
             known: Known::default(),
+            streams: Streams::new(parts.identity.process, &parts.metrics),
             started: Instant::now(),
             process: HeaderValue::from(parts.identity.process.0),
             version: version.unwrap_or(HeaderValue::from_static("unprintable")),
@@ -167,7 +175,7 @@ impl App {
     }
 
     /// Answers. Never fails and never blocks: what goes wrong is an answer too.
-    pub async fn answer(&self, side: Side, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    pub async fn answer(&self, side: Side, request: Request<Bytes>) -> Response<Body> {
         let head_only = request.method() == Method::HEAD;
         let snapshot = self.parts.snapshots.load();
         let reply = match Route::find(side, request.uri().path()) {
@@ -192,6 +200,10 @@ impl App {
         match route {
             Route::EventList => Reply::json(StatusCode::OK, snapshot.activities.list_body()),
             Route::EventInfo => sale::event_info(self, snapshot, request).await,
+            Route::EventStream if request.method() == Method::HEAD => {
+                Reply::text("text/event-stream", String::new())
+            }
+            Route::EventStream => stream::open(self).await,
             Route::Orders => sale::place_order(self, snapshot, request).await,
             Route::Order(id) => sale::find_order(self, id, request).await,
             Route::Live => Reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"live"}"#)),
@@ -219,6 +231,17 @@ impl App {
         }
     }
 
+    /// Keeps the streams of events up to date. It never ends by itself.
+    pub async fn run_streams(self: Arc<Self>) {
+        stream::run(&self).await;
+    }
+
+    /// How streams are treated.
+    #[must_use]
+    pub fn stream_settings(&self) -> &StreamSettings {
+        &self.parts.config.stream
+    }
+
     /// The longest body that a request with this head may have, in bytes. Only who shows the admin's token may
     /// send a long one.
     #[must_use]
@@ -232,7 +255,7 @@ impl App {
 
     /// The answer to a request whose body is longer than [`App::body_bytes_max`].
     #[must_use]
-    pub fn too_large(&self, side: Side, head: &request::Parts) -> Response<Full<Bytes>> {
+    pub fn too_large(&self, side: Side, head: &request::Parts) -> Response<Body> {
         let limit = self.body_bytes_max(side, head);
         let reply = match Route::takes_push(side, head) {
             true if !self.is_admin(&head.headers) => not_admin(),
@@ -247,7 +270,7 @@ impl App {
 
     /// The answer to a request whose body is not what its head promised.
     #[must_use]
-    pub fn unreadable(&self, side: Side, error: &dyn fmt::Display) -> Response<Full<Bytes>> {
+    pub fn unreadable(&self, side: Side, error: &dyn fmt::Display) -> Response<Body> {
         let reply =
             Problem::plain(StatusCode::BAD_REQUEST, format!("the body cannot be read: {error}")).into();
         self.finish(side, self.config_generation(), reply, false)
@@ -281,13 +304,7 @@ impl App {
     }
 
     /// Adds what every answer carries, and counts it.
-    fn finish(
-        &self,
-        side: Side,
-        generation: Generation,
-        reply: Reply,
-        head_only: bool,
-    ) -> Response<Full<Bytes>> {
+    fn finish(&self, side: Side, generation: Generation, reply: Reply, head_only: bool) -> Response<Body> {
         let labels = RequestLabels { side: side.word(), status: reply.status().as_u16() };
         self.parts.metrics.requests.get_or_create(&labels).inc();
         let generation = reply.generation.unwrap_or(generation);
@@ -313,6 +330,7 @@ impl<'p> Route<'p> {
             (_, "/version") => Some(Self::Version),
             (Side::Public, "/event/list") => Some(Self::EventList),
             (Side::Public, "/event/info") => Some(Self::EventInfo),
+            (Side::Public, "/event/stream") => Some(Self::EventStream),
             (Side::Public, "/orders") => Some(Self::Orders),
             (Side::Public, _) => path.strip_prefix("/orders/").map(Self::Order),
             (Side::Admin, "/status") => Some(Self::Status),
@@ -357,7 +375,8 @@ impl<'p> Route<'p> {
 
     fn is_for_admin(self) -> bool {
         match self {
-            Self::EventList | Self::EventInfo | Self::Orders | Self::Order(_) => false,
+            Self::EventList | Self::EventInfo | Self::EventStream => false,
+            Self::Orders | Self::Order(_) => false,
             Self::Live | Self::Ready | Self::Version => false,
             Self::Status | Self::Metrics | Self::Upgrade | Self::Reload | Self::Drain => true,
             Self::Config | Self::ConfigHistory | Self::ConfigOf(_) | Self::Publish(_) => true,

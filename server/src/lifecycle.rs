@@ -6,6 +6,7 @@ mod channel;
 mod connection;
 mod connections;
 mod control;
+mod descriptors;
 mod gate;
 mod life;
 mod listeners;
@@ -21,6 +22,7 @@ mod signals;
 mod socket_file;
 mod start;
 mod stream;
+mod streams;
 mod successor;
 mod transfer;
 

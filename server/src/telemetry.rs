@@ -33,6 +33,10 @@ pub struct Metrics {
     pub connections_handed_over: Counter,
     /// Connections cut with a request in flight at the end of the drain time.
     pub connections_cut: Counter,
+    /// Streams of events whose clients took nothing for too long.
+    pub streams_slow: Counter,
+    /// Streams of events that did not end in time when the process left.
+    pub streams_cut: Counter,
     /// Connections open now.
     pub connections_open: Gauge,
     /// Answers of both sides by status; counted by [`crate::http::App`].
@@ -66,6 +70,8 @@ impl Metrics {
             connections_adopted: Counter::default(),
             connections_handed_over: Counter::default(),
             connections_cut: Counter::default(),
+            streams_slow: Counter::default(),
+            streams_cut: Counter::default(),
             connections_open: Gauge::default(),
             requests: Family::default(),
             upgrades: Family::default(),
@@ -87,6 +93,8 @@ impl Metrics {
             &metrics.connections_handed_over,
         );
         of("connections_cut", "Connections cut at the end of the drain time", &metrics.connections_cut);
+        of("streams_slow", "Connections dropped because a stream was not read", &metrics.streams_slow);
+        of("streams_cut", "Connections cut because a stream did not end in time", &metrics.streams_cut);
         metrics.register("connections_open", "Connections open now", metrics.connections_open.clone());
         metrics.register("requests", "Answers by side and status", metrics.requests.clone());
         metrics.register("upgrades", "Upgrades by outcome", metrics.upgrades.clone());

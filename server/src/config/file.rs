@@ -103,6 +103,9 @@ fn read(root: &Section<'_>, config: &mut Config) {
     if let Some(section) = root.section("limits") {
         limits(section, &mut config.limits);
     }
+    if let Some(section) = root.section("stream") {
+        config.stream.read(section);
+    }
     unix_sockets(root, config);
     distinct_files(root, config);
 }

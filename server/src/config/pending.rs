@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use serde::Serialize;
 
-use super::{Config, EtcdSettings, FeedSettings, Secret, bind};
+use super::{Config, EtcdSettings, FeedSettings, Secret, StreamSettings, bind};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -133,6 +133,7 @@ fn settings(config: &Config) -> Vec<Setting> {
         setting("limits.body_bytes_max", limits.body_bytes_max.to_string(), Needs::Upgrade),
         setting("limits.connections_max", limits.connections_max.to_string(), Needs::Upgrade),
     ]);
+    all.extend(stream(&config.stream));
     all
 }
 
@@ -156,6 +157,20 @@ fn services(config: &Config) -> Vec<Setting> {
             "redis.orders_waiting_max",
             redis.map(|redis| redis.orders_waiting_max.to_string()).as_ref(),
         ),
+    ]
+}
+
+/// Those of `[stream]`.
+fn stream(stream: &StreamSettings) -> [Setting; 6] {
+    let setting = |key, value| Setting { key, value: Some(value), secret: false, needs: Needs::Upgrade };
+    let ms = |key, time: Duration| setting(key, time.as_millis().to_string());
+    [
+        setting("stream.streams_max", stream.streams_max.to_string()),
+        ms("stream.interval_ms", stream.interval),
+        ms("stream.heartbeat_ms", stream.heartbeat),
+        ms("stream.slow_ms", stream.slow),
+        ms("stream.goodbye_ms", stream.goodbye),
+        ms("stream.retry_ms", stream.retry),
     ]
 }
 

@@ -8,6 +8,7 @@ use super::{
     bind::Bind,
     etcd::{EtcdSettings, NodeSettings},
     services::{MysqlSettings, RedisSettings},
+    stream::StreamSettings,
 };
 use crate::datum::{Datum, Mechanism};
 
@@ -33,6 +34,7 @@ pub struct Config {
     pub reload: ReloadSettings,
     pub upgrade: UpgradeSettings,
     pub limits: Limits,
+    pub stream: StreamSettings,
 }
 
 /// `[global]`
@@ -267,6 +269,7 @@ impl Config {
                 body_bytes_max: BODY_BYTES_MAX,
                 connections_max: CONNECTIONS_MAX,
             },
+            stream: StreamSettings::default(),
         }
     }
 }

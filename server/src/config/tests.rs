@@ -92,7 +92,7 @@ fn the_example_says_what_the_seed_says_and_shows_the_defaults() {
     let spelt_out: Vec<&str> = example.lines().map(uncommented).collect();
     let config = good(&spelt_out.join("\n"));
     assert_eq!(pending(&good(SEED), &config), []);
-    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 16, "every section is shown");
+    assert_eq!(spelt_out.iter().filter(|line| line.starts_with('[')).count(), 17, "every section is shown");
 }
 
 #[test]
@@ -145,7 +145,8 @@ fn only_the_two_addresses_are_needed() {
 fn our_own_sections() {
     let ours = "[auth]\nsecret_file = \"s\"\n[store]\npath = \"d\"\n[sale]\nactivities = \"a\"\n[upgrade]\n\
         strategy = \"reuseport\"\nsocket = \"u\"\nstart_timeout_ms = 5\nprobation_ms = 0\ndrain_ms = 7\n[limits]\n\
-        orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\n";
+        orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\n[stream]\nstreams_max = 0\n\
+        interval_ms = 10\nheartbeat_ms = 20\nslow_ms = 30\ngoodbye_ms = 0\nretry_ms = 40\n";
     let config = good(&format!("{LEAST}token_file = \"t\"\n{ours}"));
     assert_eq!(config.admin.token_file, Path::new("t"));
     assert_eq!(config.auth.secret_file, Path::new("s"));
@@ -157,6 +158,9 @@ fn our_own_sections() {
         config.limits,
         Limits { orders_per_user_per_second: 3, body_bytes_max: 1024, connections_max: 9 }
     );
+    let stream = &config.stream;
+    let times = [stream.interval, stream.heartbeat, stream.slow, stream.goodbye, stream.retry];
+    assert_eq!((stream.streams_max, times.map(|time| time.as_millis())), (0, [10, 20, 30, 0, 40]));
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "f.toml:15:19: limits.connections_max: 0 is out of range",
             "  hint: write a number from 1 to 1000000",
             "f.toml:16:2: quota: unknown key",
-            "  hint: known here: global, mysql, redis, etcd, node, api, admin, auth, store, sale, reload, upgrade, limits",
+            "  hint: known here: global, mysql, redis, etcd, node, api, admin, auth, store, sale, reload, upgrade, limits, stream",
         ],
     );
 }

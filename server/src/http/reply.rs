@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::{body::Body, stream::Ticker};
 use crate::state::Generation;
 
 /// Seconds after which a client that was turned away may try again.
@@ -22,6 +22,8 @@ pub(super) struct Reply {
     status: StatusCode,
     content_type: &'static str,
     body: Bytes,
+    /// In place of a body that is there already.
+    stream: Option<Ticker>,
     /// The few answers with more to say have one or two.
     headers: Vec<(HeaderName, HeaderValue)>,
     /// What is served when that is another one than the request has seen.
@@ -42,18 +44,24 @@ pub(super) struct Problem {
 impl Reply {
     /// A body that is JSON already.
     pub(super) fn json(status: StatusCode, body: Bytes) -> Self {
-        Self { status, content_type: "application/json", body, headers: Vec::new(), generation: None }
+        Self {
+            status,
+            content_type: "application/json",
+            body,
+            stream: None,
+            headers: Vec::new(),
+            generation: None,
+        }
     }
 
     /// A text.
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            body: body.into(),
-            headers: Vec::new(),
-            generation: None,
-        }
+        Self { content_type, ..Self::json(StatusCode::OK, body.into()) }
+    }
+
+    /// What has no end yet.
+    pub(super) fn stream(content_type: &'static str, stream: Ticker) -> Self {
+        Self { stream: Some(stream), ..Self::text(content_type, String::new()) }
     }
 
     /// A value to be written as JSON.
@@ -95,17 +103,21 @@ impl Reply {
     }
 
     /// The length is told even when the body is left away.
-    pub(super) fn into_response(self, head_only: bool) -> Response<Full<Bytes>> {
-        let length = HeaderValue::from(self.body.len());
+    pub(super) fn into_response(self, head_only: bool) -> Response<Body> {
+        let length = self.stream.is_none().then(|| HeaderValue::from(self.body.len()));
         let known = self.status == StatusCode::NOT_MODIFIED;
-        let body = if head_only || known { Bytes::new() } else { self.body };
-        let mut response = Response::new(Full::new(body));
+        let body = match self.stream {
+            _ if head_only || known => Bytes::new().into(),
+            Some(stream) => Body::Stream(stream),
+            None => self.body.into(),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.reserve(8);
         if !known {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-            headers.insert(header::CONTENT_LENGTH, length);
+            headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
         }
         headers.extend(self.headers);
         response

@@ -134,7 +134,7 @@ impl Fixture {
 }
 
 impl Answer {
-    async fn read(response: Response<Full<Bytes>>) -> Self {
+    async fn read(response: Response<Body>) -> Self {
         let (head, body) = response.into_parts();
         let answer = Self {
             status: head.status.as_u16(),

@@ -9,7 +9,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{
@@ -34,7 +34,10 @@ use crate::config::LISTENERS_MAX;
 const PACKET_BYTES_MAX: usize = 160 * 1024;
 
 /// Most descriptors in one packet: the control socket, standard error, and the listeners.
-const DESCRIPTORS_MAX: usize = 2 + 2 * LISTENERS_MAX;
+pub(super) const DESCRIPTORS_MAX: usize = 2 + 2 * LISTENERS_MAX;
+
+/// What the kernel takes in one packet (`SCM_MAX_FD`).
+const _: () = assert!(DESCRIPTORS_MAX <= 253, "a packet must be small enough for the kernel");
 
 /// Why a message did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +71,14 @@ pub(super) struct Received {
 ///
 /// tokio's `UnixStream` is only the socket's registration here; what is sent and received are packets.
 #[derive(Debug, Clone)]
-pub(super) struct Channel(Arc<UnixStream>);
+pub(super) struct Channel(Arc<End>);
+
+#[derive(Debug)]
+struct End {
+    socket: UnixStream,
+    /// Room for a packet, which is not asked for anew with each.
+    room: Mutex<Vec<u8>>,
+}
 
 impl Channel {
     /// Reaches the process that listens at `path`.
@@ -88,7 +98,7 @@ impl Channel {
                 "the peer is another user's process",
             ));
         }
-        Ok(Self(Arc::new(socket)))
+        Ok(Self(Arc::new(End { socket, room: Mutex::default() })))
     }
 
     /// Sends one message; waits while the other side has too much unread.
@@ -103,7 +113,8 @@ impl Channel {
         if head.len() + bytes.len() > PACKET_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(Error::Protocol("the message is too large".to_owned()));
         }
-        self.0
+        let socket = &self.0.socket;
+        socket
             .async_io(Interest::WRITABLE, || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -111,7 +122,7 @@ impl Channel {
                     ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
                 }
                 let parts = [IoSlice::new(&head), IoSlice::new(bytes)];
-                Ok(sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
+                Ok(sendmsg(socket, &parts, &mut ancillary, SendFlags::NOSIGNAL)?)
             })
             .await?;
         Ok(())
@@ -119,14 +130,15 @@ impl Channel {
 
     /// Waits for the next message.
     pub(super) async fn receive(&self) -> Result<Received, Error> {
-        let mut packet = vec![0_u8; PACKET_BYTES_MAX];
-        let (length, descriptors, flags) = self
-            .0
+        let socket = &self.0.socket;
+        let (packet, descriptors, flags) = socket
             .async_io(Interest::READABLE, || {
+                let mut room = self.0.room.lock().unwrap_or_else(PoisonError::into_inner);
+                room.resize(PACKET_BYTES_MAX, 0);
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-                let mut parts = [IoSliceMut::new(&mut packet)];
-                let got = recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+                let mut parts = [IoSliceMut::new(&mut room)];
+                let got = recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
                 let descriptors: Vec<OwnedFd> = ancillary
                     .drain()
                     .filter_map(|message| match message {
@@ -135,10 +147,10 @@ impl Channel {
                     })
                     .flatten()
                     .collect();
-                Ok((got.bytes, descriptors, got.flags))
+                Ok((room.get(..got.bytes).unwrap_or_default().to_vec(), descriptors, got.flags))
             })
             .await?;
-        if length == 0 {
+        if packet.is_empty() {
             return Err(Error::Gone);
         }
         if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
@@ -146,11 +158,10 @@ impl Channel {
                 "a message was cut: too large, or too few descriptors left".to_owned(),
             ));
         }
-        packet.truncate(length);
-        let end = packet.iter().position(|byte| *byte == 0).unwrap_or(length);
+        let end = packet.iter().position(|byte| *byte == 0).unwrap_or(packet.len());
         let message = serde_json::from_slice(packet.get(..end).unwrap_or_default())
             .map_err(|error| Error::Protocol(error.to_string()))?;
-        let bytes = packet.split_off(length.min(end + 1));
+        let bytes = packet.get(end + 1..).unwrap_or_default().to_vec();
         Ok(Received { message, bytes, descriptors })
     }
 }
@@ -264,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn garbage_is_a_protocol_error_not_a_message() {
         let (near, far, _folder) = pair().await;
-        rustix::net::send(&near.0, b"GET / HTTP/1.1\r\n\r\n", SendFlags::empty()).unwrap();
+        rustix::net::send(&near.0.socket, b"GET / HTTP/1.1\r\n\r\n", SendFlags::empty()).unwrap();
         assert!(matches!(far.receive().await, Err(Error::Protocol(_))));
     }
 }

@@ -20,9 +20,9 @@ use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll,
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, Version, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body as _, Incoming},
     server::conn::{http1, http2},
     service::Service,
 };
@@ -35,10 +35,11 @@ use super::{
     connections::{Cut, Directive, Parcel, Shared},
     gate::{Gate, Latch, Ledger, Owed},
     stream::Stream,
+    streams::Overdue,
 };
 #[cfg(debug_assertions)]
 use crate::faults;
-use crate::http::{Sender, Side};
+use crate::http::{Body, Sender, Side};
 
 /// The bytes that open an HTTP/2 connection with prior knowledge (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -87,10 +88,28 @@ pub(super) async fn serve(stream: Stream, front: Bytes, side: Side, shared: Arc<
             _ = cut.wait_for(|now| *now >= Cut::All).await;
         }
     };
+    let overdue = ledger
+        .endless
+        .overdue(shared.app.stream_settings(), shared.directive.subscribe(), || !ledger.at_boundary());
     tokio::select! {
         biased;
         end = life => end,
+        overdue = overdue => drop_stream(overdue, &shared),
         () = cut => if ledger.at_boundary() { End::Closed } else { End::Cut },
+    }
+}
+
+/// Whoever does not read has no use for an end in order.
+fn drop_stream(overdue: Overdue, shared: &Shared) -> End {
+    match overdue {
+        Overdue::Slow => {
+            shared.app.metrics().streams_slow.inc();
+            End::Finished
+        }
+        Overdue::Goodbye => {
+            shared.app.metrics().streams_cut.inc();
+            End::Cut
+        }
     }
 }
 
@@ -306,7 +325,7 @@ impl Api {
     }
 }
 
-type Answer = Response<Owed<Full<Bytes>>>;
+type Answer = Response<Owed<Body>>;
 
 impl Service<Request<Incoming>> for Api {
     type Response = Answer;
@@ -320,6 +339,8 @@ impl Service<Request<Incoming>> for Api {
         // A stream of HTTP/2 can end in the middle of a body without harm to the connection.
         let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
         let debt = self.ledger.begin(has_body);
+        // On HTTP/2 other streams go on beside an answer.
+        let alone = request.version() < Version::HTTP_2;
         let (side, shared, ledger) = (self.side, Arc::clone(&self.shared), Arc::clone(&self.ledger));
         Box::pin(async move {
             let mut response = answer(side, &shared, &ledger, request).await;
@@ -330,7 +351,10 @@ impl Service<Request<Incoming>> for Api {
             if side == Side::Public {
                 ledger.answering.choose();
             }
-            Ok(response.map(|body| Owed::new(body, debt)))
+            Ok(response.map(|body| match body.is_stream() {
+                true => Owed::endless(body, debt, alone),
+                false => Owed::new(body, debt),
+            }))
         })
     }
 }
@@ -341,7 +365,7 @@ async fn answer(
     shared: &Arc<Shared>,
     ledger: &Arc<Ledger>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     let limit = shared.app.body_bytes_max(side, &head);
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
@@ -364,7 +388,7 @@ async fn answer(
 }
 
 /// The rest of the body is unread: this connection cannot be used again.
-fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn closing(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -200,6 +200,11 @@ impl Connections {
         self.shared.app.metrics()
     }
 
+    /// How many are open.
+    pub(super) fn open(&self) -> u32 {
+        self.shared.open.borrow().all
+    }
+
     /// Waits until fewer than `limit` connections are open.
     pub(super) async fn below(&self, limit: u32) {
         // The sender is ours, so the wait cannot fail.

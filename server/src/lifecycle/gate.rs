@@ -34,7 +34,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Sleep, sleep};
 
-use super::stream::Stream;
+use super::{stream::Stream, streams::Endless};
 #[cfg(debug_assertions)]
 use crate::faults;
 
@@ -53,6 +53,7 @@ pub(super) struct Ledger {
     body_open: AtomicBool,
     /// Requests in flight that wait for the outcome of the upgrade that is going on.
     asking: AtomicU32,
+    pub(super) endless: Endless,
     /// What is wrong on purpose with the next answer.
     #[cfg(debug_assertions)]
     pub(super) answering: faults::Answering,
@@ -63,6 +64,7 @@ impl Ledger {
     pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> Debt {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.body_open.store(has_body, Ordering::Relaxed);
+        self.endless.pass();
         Debt(Arc::clone(self))
     }
 
@@ -229,12 +231,27 @@ impl Write for Gate {
 #[derive(Debug)]
 pub(super) struct Owed<B> {
     body: B,
-    _debt: Debt,
+    is_endless: bool,
+    debt: Debt,
 }
 
 impl<B> Owed<B> {
     pub(super) fn new(body: B, debt: Debt) -> Self {
-        Self { body, _debt: debt }
+        Self { body, is_endless: false, debt }
+    }
+
+    /// One that ends when the process leaves. `alone`: nothing else can be answered on the connection meanwhile.
+    pub(super) fn endless(body: B, debt: Debt, alone: bool) -> Self {
+        debt.0.endless.begin(alone);
+        Self { body, is_endless: true, debt }
+    }
+}
+
+impl<B> Drop for Owed<B> {
+    fn drop(&mut self) {
+        if self.is_endless {
+            self.debt.0.endless.end();
+        }
     }
 }
 
@@ -246,6 +263,9 @@ impl<B: Body + Unpin> Body for Owed<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if self.is_endless {
+            self.debt.0.endless.take();
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

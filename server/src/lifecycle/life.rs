@@ -41,7 +41,7 @@ pub(super) struct Life {
     pub(super) reload: Arc<Reload>,
     /// Where there is an etcd.
     pub(super) registration: Option<Arc<Registration>>,
-    app: Arc<App>,
+    pub(super) app: Arc<App>,
     phase: watch::Sender<Phase>,
     listeners: Mutex<Vec<Listener>>,
     accepting: Mutex<Option<Accepting>>,

@@ -67,6 +67,11 @@ pub(super) enum Message {
         id: u64,
         side: Side,
     },
+    /// Several of which nothing is left to use, from number `first` on. Descriptors: their sockets.
+    Connections {
+        first: u64,
+        sides: Vec<Side>,
+    },
     /// The connections up to this one are served here.
     Adopted {
         through: u64,
@@ -87,6 +92,12 @@ pub(super) struct Hello {
     pub(super) strategy: Strategy,
     /// Proof that the old process started it.
     pub(super) ticket: Option<String>,
+    /// How many descriptors it may have. One that is older does not say.
+    #[serde(default)]
+    pub(super) descriptors: Option<u64>,
+    /// Takes [`Message::Connections`], too.
+    #[serde(default)]
+    pub(super) batches: bool,
 }
 
 /// The old process's answer to a greeting.

@@ -1,12 +1,6 @@
 //! The new process's side of taking over: greets the old one, takes its sockets, later its connections.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -20,6 +14,7 @@ use super::{
 };
 use crate::{
     config::Strategy,
+    http::Side,
     state::{Digests, Generation},
 };
 
@@ -58,6 +53,7 @@ impl Predecessor {
         path: &Path,
         strategy: Strategy,
         version: &str,
+        descriptors: u64,
         patience: Duration,
     ) -> Result<Option<Self>, Error> {
         let ticket = std::env::var(TICKET_VARIABLE).ok();
@@ -77,6 +73,8 @@ impl Predecessor {
             version: version.to_owned(),
             strategy,
             ticket,
+            descriptors: Some(descriptors),
+            batches: true,
         };
         channel.send(&Message::Hello(hello), &[], &[]).await?;
         let answer = timeout(patience, channel.receive()).await.map_err(|_| Error::Silent)??;
@@ -136,15 +134,11 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
             Err(error) => return Err(error.into()),
         };
         match received.message {
-            Message::Connection { id: through, side } => {
-                let (stream, bytes) = unpack(received.bytes, received.descriptors)?;
-                // Said before the first byte is read: what the old process takes back is untouched.
-                match channel.send(&Message::Adopted { through }, &[], &[]).await {
-                    Ok(()) | Err(channel::Error::Gone) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                connections.metrics().connections_adopted.inc();
-                connections.serve(stream, bytes, side);
+            Message::Connection { id, side } => {
+                take(channel, connections, id, &[side], received.bytes, received.descriptors).await?;
+            }
+            Message::Connections { first, sides } => {
+                take(channel, connections, first, &sides, Vec::new(), received.descriptors).await?;
             }
             Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
             Message::Stopped => return Ok(Turn::Stopped),
@@ -155,12 +149,33 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
     }
 }
 
-/// A connection that has arrived, and what was read of it.
-fn unpack(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Result<(Stream, Bytes), Error> {
-    let Some(socket) = descriptors.into_iter().next() else {
+/// Serves connections that have arrived, the first of them with what was read of it.
+async fn take(
+    channel: &Channel,
+    connections: &Arc<Connections>,
+    first: u64,
+    sides: &[Side],
+    bytes: Vec<u8>,
+    sockets: Vec<OwnedFd>,
+) -> Result<(), Error> {
+    if sides.is_empty() || sockets.len() != sides.len() {
         return Err(Error::Protocol("a connection came without its socket".to_owned()));
-    };
-    rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(|error| Error::Socket(error.into()))?;
-    let stream = Stream::from_socket(socket).map_err(Error::Socket)?;
-    Ok((stream, Bytes::from(bytes)))
+    }
+    let streams = sockets.into_iter().map(|socket| {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Stream::from_socket(socket)
+    });
+    let streams = streams.collect::<Result<Vec<_>, _>>().map_err(Error::Socket)?;
+    let through = first + (sides.len() as u64 - 1);
+    // Said before the first byte is read: what the old process takes back is untouched.
+    match channel.send(&Message::Adopted { through }, &[], &[]).await {
+        Ok(()) | Err(channel::Error::Gone) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut bytes = Bytes::from(bytes);
+    for (stream, side) in streams.into_iter().zip(sides) {
+        connections.metrics().connections_adopted.inc();
+        connections.serve(stream, std::mem::take(&mut bytes), *side);
+    }
+    Ok(())
 }

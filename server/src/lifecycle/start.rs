@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Control, ControlRequest, Phase, ProcessGeneration, activation, binding,
     channel::{self, Channel, ControlSocket},
+    descriptors,
     life::Life,
     listeners::{Listener, queues_move},
     main_loop,
@@ -91,8 +92,10 @@ async fn live(config: Arc<Config>, passed: Vec<Listener>) -> Result<(), Error> {
     let signals = Signals::install().map_err(Error::Signals)?;
     let version = identity::release_label();
     let patience = config.upgrade.start_timeout + config.upgrade.drain;
+    let descriptors = descriptors::raise(config.limits.connections_max);
+    let strategy = config.upgrade.strategy;
     let predecessor =
-        Predecessor::find(&config.upgrade.socket, config.upgrade.strategy, &version, patience).await?;
+        Predecessor::find(&config.upgrade.socket, strategy, &version, descriptors, patience).await?;
     let channel = predecessor.as_ref().map(|predecessor| predecessor.channel.clone());
     let served = match prepare(config, predecessor, passed).await {
         Ok(ready) => ready.serve(signals).await,
@@ -203,6 +206,7 @@ impl Prepared {
             effective::follow(Arc::clone(&life.config), Arc::clone(&life.reload), Arc::clone(&store));
         // It ends with the process.
         drop(tasks.spawn(following));
+        drop(tasks.spawn(Arc::clone(&life.app).run_streams()));
         let predecessor = match predecessor {
             Some(channel) => take_over(&life, strategy, channel, last).await?,
             None => {

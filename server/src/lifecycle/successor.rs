@@ -75,6 +75,8 @@ pub(super) struct Swap {
     ended_before: ConnectionCounts,
     newcomer: Option<Newcomer>,
     channel: Option<Channel>,
+    /// The new process takes several connections in one message.
+    batches: bool,
     /// Connections that the new process was sent and has not acknowledged.
     back: Vec<Parcel>,
 }
@@ -95,6 +97,7 @@ impl Swap {
             ended_before: life.connections.ended(),
             newcomer: None,
             channel: None,
+            batches: false,
             back: Vec::new(),
             life,
         }
@@ -201,7 +204,7 @@ impl Swap {
     ) -> Result<transfer::Moved, UpgradeError> {
         let channel = self.channel("transfer")?;
         // If the new process ends, its end of the channel tells.
-        match transfer::run(&self.life, &channel, until, limit).await {
+        match transfer::run(&self.life, &channel, until, limit, self.batches).await {
             Ok(moved) => {
                 self.handed_over += moved.handed_over;
                 Ok(moved)

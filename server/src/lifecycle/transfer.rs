@@ -1,4 +1,6 @@
-//! Moves live connections to the successor, one message each, and keeps a copy until it is acknowledged.
+//! Moves live connections to the successor, and keeps a copy of each until it is acknowledged.
+//!
+//! One that was read of goes in a message of its own with its bytes, others go together, as many as wait.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +23,11 @@ use crate::http::Side;
 
 /// Connections that are sent and not acknowledged. The kernel limits descriptors in flight between
 /// processes (`RLIMIT_NOFILE`, error `ETOOMANYREFS`), and each is a copy that we still hold.
-const WINDOW: usize = 128;
+const WINDOW: usize = 256;
+
+/// Connections in one message.
+const BATCH: usize = 64;
+const _: () = assert!(BATCH <= channel::DESCRIPTORS_MAX, "a batch must fit into one message");
 
 /// How long the successor may take to acknowledge one.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,10 +83,12 @@ pub(super) async fn run(
     channel: &Channel,
     until: Until,
     limit: Duration,
+    batches: bool,
 ) -> Result<Moved, Failure> {
     let mut parcels = life.parcels.lock().await;
     let mut transfer = Transfer {
         channel,
+        batch: if batches { BATCH } else { 1 },
         began: Instant::now(),
         next_id: 1,
         sent: VecDeque::new(),
@@ -100,6 +108,7 @@ pub(super) async fn run(
 
 struct Transfer<'a> {
     channel: &'a Channel,
+    batch: usize,
     began: Instant,
     next_id: u64,
     sent: VecDeque<Sent>,
@@ -135,26 +144,52 @@ impl Transfer<'_> {
                     self.acknowledge(&received?.message)?;
                 }
                 parcel = parcels.recv(), if self.sent.len() < WINDOW => {
-                    if let Some(parcel) = parcel {
-                        self.send(parcel).await?;
-                    }
+                    let others = std::iter::from_fn(|| parcels.try_recv().ok()).take(self.batch - 1);
+                    let batch: Vec<Parcel> = parcel.into_iter().chain(others).collect();
+                    self.send_all(batch).await?;
                 }
                 () = &mut over, if !is_over => is_over = true,
             }
         }
     }
 
-    async fn send(&mut self, parcel: Parcel) -> Result<(), channel::Error> {
+    async fn send_all(&mut self, batch: Vec<Parcel>) -> Result<(), channel::Error> {
+        let (whole, plain): (Vec<_>, Vec<_>) = batch.into_iter().partition(|parcel| !parcel.bytes.is_empty());
+        // All of them are ours until they are acknowledged, whichever message fails.
+        let whole = whole.into_iter().map(|parcel| self.keep(parcel)).collect::<Result<Vec<u64>, _>>()?;
+        let plain = plain.into_iter().map(|parcel| self.keep(parcel)).collect::<Result<Vec<u64>, _>>()?;
+        for id in whole {
+            self.send_one(id).await?;
+        }
+        match plain.as_slice() {
+            [] => Ok(()),
+            [id] => self.send_one(*id).await,
+            [first, ..] => self.send_together(*first).await,
+        }
+    }
+
+    /// Takes it out of our reactor, before another process puts it into its own; its number.
+    fn keep(&mut self, parcel: Parcel) -> Result<u64, channel::Error> {
         let Parcel { side, stream, bytes, idle } = parcel;
-        // Takes it out of our reactor, before another process puts it into its own.
         let socket = stream.into_socket().map_err(channel::Error::Io)?;
         let id = self.next_id;
         self.next_id += 1;
-        let message = Message::Connection { id, side };
         self.sent.push_back(Sent { id, side, socket, bytes, idle });
-        let Some(sent) = self.sent.back() else { return Ok(()) };
-        let descriptors = [sent.socket.as_fd()];
-        in_time(self.channel.send(&message, &sent.bytes, &descriptors)).await
+        Ok(id)
+    }
+
+    async fn send_one(&self, id: u64) -> Result<(), channel::Error> {
+        let Some(sent) = self.sent.iter().find(|sent| sent.id == id) else { return Ok(()) };
+        let message = Message::Connection { id, side: sent.side };
+        in_time(self.channel.send(&message, &sent.bytes, &[sent.socket.as_fd()])).await
+    }
+
+    /// All from number `first` on.
+    async fn send_together(&self, first: u64) -> Result<(), channel::Error> {
+        let batch: Vec<&Sent> = self.sent.iter().filter(|sent| sent.id >= first).collect();
+        let message = Message::Connections { first, sides: batch.iter().map(|sent| sent.side).collect() };
+        let descriptors: Vec<_> = batch.iter().map(|sent| sent.socket.as_fd()).collect();
+        in_time(self.channel.send(&message, &[], &descriptors)).await
     }
 
     fn acknowledge(&mut self, message: &Message) -> Result<(), channel::Error> {

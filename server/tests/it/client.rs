@@ -141,6 +141,22 @@ impl Client {
         Ok(Answer { status, headers, body: String::new() })
     }
 
+    /// Asks for the stream of events; its head.
+    pub(crate) fn open_stream(&mut self) -> Answer {
+        self.send("GET /event/stream HTTP/1.1\r\nhost: test\r\n\r\n");
+        self.head_only().unwrap()
+    }
+
+    /// The next chunk of an answer that is sent in chunks; `None`: that was its end.
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<String>> {
+        let size = usize::from_str_radix(&self.line()?, 16).map_err(io::Error::other)?;
+        let mut bytes = vec![0; size + 2];
+        self.stream.read_exact(&mut bytes)?;
+        assert!(bytes.ends_with(b"\r\n"));
+        bytes.truncate(size);
+        Ok((size > 0).then(|| String::from_utf8(bytes).unwrap()))
+    }
+
     /// The connection was ended by the server, in order or not.
     pub(crate) fn is_ended(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))

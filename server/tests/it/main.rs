@@ -32,3 +32,5 @@ mod services;
 mod sources;
 mod stores;
 mod strategies;
+mod streams;
+mod thousands;

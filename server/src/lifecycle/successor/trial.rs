@@ -10,6 +10,7 @@ use crate::{
     lifecycle::{
         ProcessIdentity, UpgradeError,
         channel::Channel,
+        descriptors,
         message::{Hello, Message, PROTOCOL},
         newcomer::Newcomer,
         probe::Probe,
@@ -50,18 +51,34 @@ impl Swap {
             process: self.life.identity.process.next(),
         });
         self.channel = Some(channel);
+        self.batches = hello.batches;
         if self.strategy == Strategy::Inherit && self.newcomer.is_none() {
             let detail = "under inherit the old process has to start the new one: `seckill upgrade`, POST /upgrade or SIGUSR2";
             return Err(self.error("start", "refused", detail.to_owned()));
         }
         if hello.protocol == PROTOCOL {
-            return Ok(());
+            return self.has_room(hello);
         }
         let detail = format!(
             "the new process speaks protocol {}, this one {PROTOCOL}; stop this one, then start the new one",
             hello.protocol
         );
         Err(self.error("start", "protocol", detail))
+    }
+
+    /// A process that cannot hold the connections would lose them when they are handed over.
+    fn has_room(&self, hello: &Hello) -> Result<(), UpgradeError> {
+        let open = self.life.connections.open();
+        match hello.descriptors {
+            Some(descriptors) if descriptors < descriptors::needed_for(open.into()) => {
+                let detail = format!(
+                    "the new process may have {descriptors} descriptors, and {open} connections are open; raise its \
+                     limit (ulimit -Hn)"
+                );
+                Err(self.error("start", "refused", detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives it the sockets and waits until it has loaded its state.
