@@ -103,12 +103,6 @@ impl Bind {
     }
 }
 
-impl From<SocketAddr> for Bind {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address)
-    }
-}
-
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! The checked settings, by section of the file, and their defaults.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -228,7 +228,7 @@ pub(super) const CONNECTIONS_MAX: usize = 10_000;
 impl Config {
     /// Settings with every default, for the two addresses that have none.
     #[must_use]
-    pub fn with_defaults(api: impl Into<Bind>, admin: impl Into<Bind>) -> Self {
+    pub fn with_defaults(api: SocketAddr, admin: SocketAddr) -> Self {
         Self {
             source: PathBuf::new(),
             digest: String::new(),
@@ -238,12 +238,12 @@ impl Config {
             etcd: None,
             node: NodeSettings::default(),
             api: ApiSettings {
-                bind: vec![api.into()],
+                bind: vec![Bind::Tcp(api)],
                 socket_mode: API_SOCKET_MODE,
                 blacklist: BLACKLIST.into(),
             },
             admin: AdminSettings {
-                bind: vec![admin.into()],
+                bind: vec![Bind::Tcp(admin)],
                 socket_mode: ADMIN_SOCKET_MODE,
                 token_file: TOKEN_FILE.into(),
             },

@@ -135,7 +135,8 @@ fn the_example_of_activities_is_valid() {
 #[test]
 fn only_the_two_addresses_are_needed() {
     let config = good(LEAST);
-    let mut defaults = Config::with_defaults(config.api.bind[0].clone(), config.admin.bind[0].clone());
+    let mut defaults =
+        Config::with_defaults(config.api.bind[0].tcp().unwrap(), config.admin.bind[0].tcp().unwrap());
     (defaults.source, defaults.digest) = (config.source.clone(), config.digest.clone());
     assert_eq!(config, defaults);
     assert_eq!(config.upgrade.strategy, Strategy::HandoffLive);

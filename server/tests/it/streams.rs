@@ -2,6 +2,10 @@
 
 use std::{fs, thread};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
 
 use crate::{
@@ -111,6 +115,31 @@ fn streams_end_in_order_under_every_strategy_that_drains() {
     server.signal(Signal::TERM);
     assert!(last_event(&mut client).contains("event: goodbye"));
     assert!(server.end().success());
+}
+
+#[test]
+fn a_stream_of_http2_says_goodbye_and_ends_before_its_connection_does() {
+    let server = Server::start_with("handoff-live", FAST);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let io = TokioIo::new(tokio::net::TcpStream::connect(server.public).await.unwrap());
+        let (mut requests, connection) =
+            http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), io).await.unwrap();
+        let mut driver = tokio::task::JoinSet::new();
+        drop(driver.spawn(connection));
+        let request = http::Request::get(format!("http://{}/event/stream", server.public));
+        let answer = requests.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+        assert_eq!(answer.headers()["x-seckill-process"], "1");
+        let mut body = answer.into_body();
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(left(std::str::from_utf8(&first).unwrap()), 1000);
+        let upgrade = tokio::task::spawn_blocking(move || server.upgrade());
+        // To its end without an error.
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert!(std::str::from_utf8(&rest).unwrap().contains("event: goodbye"));
+        assert_eq!(upgrade.await.unwrap()["connections"]["cut"], 0);
+        driver.join_next().await.unwrap().unwrap().unwrap();
+    });
 }
 
 #[test]
