@@ -261,7 +261,7 @@ impl OfMechanism {
         let counted = counted.map(|((change, difference), first_sent_ns)| {
             stale += difference;
             let counted = Counted { stale_after_ack: stale.unsigned_abs(), first_sent_ns };
-            (change.acked_ns, change.propagation(self.mechanism, &of_all, &of_each, counted))
+            (change.acked_ns, change.propagation(self.mechanism, &of_all, &of_each, &counted))
         });
         counted.collect()
     }
@@ -302,7 +302,7 @@ impl Change {
         mechanism: Mechanism,
         of_all: &BTreeMap<u32, Answers>,
         of_each: &BTreeMap<u32, BTreeMap<u32, Answers>>,
-        counted: Counted,
+        counted: &Counted,
     ) -> Propagation {
         let (with, without) = self.parts(of_all);
         let told = [with, without].into_iter().flatten().any(|part| part.last_sent_ns > self.acked_ns);

@@ -167,13 +167,11 @@ pub enum Strategy {
     Handoff,
     /// The same, but the old process starts the new one with the sockets open, as a service manager does.
     Inherit,
-    /// A service manager holds the listening sockets and starts the new process with them; the old one finishes its
-    /// connections.
+    /// The same, but a service manager holds the sockets and starts the new process beside the old one.
     Activate,
     /// The seed's way: both bind the port, the new one signals the old one to stop.
     Reuseport,
-    /// The same, but the old process accepts what waits in its queues before it closes them, and answers once more on
-    /// each connection.
+    /// The same, but the old process empties its queues before it closes them, and answers once more everywhere.
     ReuseportDrain,
     /// The old process stops, then the new one starts.
     StopStart,
