@@ -9,44 +9,20 @@ Usage: clients.py SECKILL_BINARY EMPTY_FOLDER
 
 import http.client
 import json
-import os
 import pathlib
-import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
+
+from swapped import ANSWER_TIMEOUT_S, PATIENCE_S, STOCK, Server, wait_for
 
 SWAPS = 100
 KEPT_CLIENTS = 4
 FRESH_CLIENTS = 2
 # Between two purchases of a client, so that six of them leave the processor to the swaps.
 PAUSE_S = 0.002
-ANSWER_TIMEOUT_S = 10
-# How long a client may take to buy once after a swap, and the server to start or to stop.
-PATIENCE_S = 20
-STOCK = 10_000_000
-
-CONFIG = """[api]
-bind = "127.0.0.1:{api}"
-[admin]
-bind = "127.0.0.1:{admin}"
-"""
-GOODS = {"id": 1, "name": "kettle", "price_cents": 9900, "stock": STOCK, "limit_per_user": STOCK}
-ACTIVITIES = {
-    "events": [
-        {
-            "id": 1,
-            "name": "sale",
-            "starts_at": "2024-01-01T00:00:00Z",
-            "ends_at": "2099-01-01T00:00:00Z",
-            "goods": [GOODS],
-        }
-    ]
-}
 
 
 class Client(threading.Thread):
@@ -106,72 +82,6 @@ class Client(threading.Thread):
             self.connection.close()
             self.connection = None
         return reply, json.loads(text)
-
-
-class Server:
-    """The server, whichever process it is at the moment."""
-
-    def __init__(self, binary, folder):
-        self.folder = folder
-        self.config = folder / "seckill.toml"
-        self.binaries = []
-        for release in ("1", "2"):
-            place = folder / "releases" / release
-            place.mkdir(parents=True)
-            shutil.copy2(binary, place / "seckill")
-            (place / "RELEASE").write_text(release)
-            self.binaries.append(place / "seckill")
-        self.port, admin = free_ports(2)
-        self.config.write_text(CONFIG.format(api=self.port, admin=admin))
-        (folder / "activities.json").write_text(json.dumps(ACTIVITIES))
-        (folder / "blacklist.txt").write_text("")
-        self.log = open(folder / "log", "wb")
-        command = [self.binaries[0], "serve", "-c", self.config]
-        self.child = subprocess.Popen(command, cwd=folder, stdout=self.log, stderr=self.log)
-        self.pid = self.child.pid
-
-    def wait_until_ready(self):
-        wait_for("the server to be ready", self.is_ready)
-
-    def is_ready(self):
-        if self.child.poll() is not None:
-            raise SystemExit(f"error: the server ended with {self.child.returncode}: {self.last_words()}")
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
-        except ConnectionError:
-            return False
-
-    def run(self, *arguments):
-        command = [self.binaries[0], *arguments]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60)
-        if done.returncode != 0:
-            raise SystemExit(f"error: {arguments} ended with {done.returncode}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def tokens(self, count):
-        return self.run("token", "-c", self.config, "--users", f"1-{count}").split()
-
-    def swap(self, number):
-        binary = self.binaries[number % 2]
-        answer = json.loads(self.run("upgrade", "-c", self.config, "--binary", binary, "--json"))
-        if answer["outcome"] != "ok" or answer["new"]["process"] != number + 1:
-            raise SystemExit(f"error: swap {number} was answered {answer}")
-        self.pid = answer["new"]["pid"]
-
-    def last_words(self):
-        return (self.folder / "log").read_text(errors="replace")[-2000:]
-
-    def stop(self):
-        """Ends the process that serves now, and by force what should have ended long ago."""
-        try:
-            os.kill(self.pid, signal.SIGTERM)
-            wait_for("the server to stop", lambda: not processes_below(self.folder))
-        finally:
-            for pid in processes_below(self.folder):
-                os.kill(pid, signal.SIGKILL)
-            self.child.wait()
 
 
 def main():
@@ -247,34 +157,6 @@ def judge(server, clients):
     if (initial, left) != (STOCK, STOCK - len(stored)):
         problems.append(f"{left} of {initial} pieces are left after {len(stored)} orders")
     return problems
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
-
-
-def wait_for(what, condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"error: waited {PATIENCE_S} s in vain for {what}")
-        time.sleep(0.005)
-
-
-def processes_below(folder):
-    """Running processes whose program lies in the folder."""
-    found = []
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "exe").readlink().is_relative_to(folder):
-                found.append(int(process.name))
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue  # It ended meanwhile, is a zombie, or belongs to somebody else.
-    return found
 
 
 if __name__ == "__main__":

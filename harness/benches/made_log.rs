@@ -228,5 +228,6 @@ fn environment() -> EnvironmentRecord {
         old: None,
         new: None,
         store_read: false,
+        held: None,
     }
 }

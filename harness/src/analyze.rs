@@ -17,6 +17,7 @@ pub mod counts;
 pub mod downtime;
 pub mod excuse;
 pub mod foreseen;
+pub mod held;
 pub mod intervals;
 pub mod invariants;
 pub mod latency;
@@ -79,6 +80,8 @@ pub struct Analysis {
     pub sla: Sla,
     pub events: Events,
     pub latency: Latency,
+    /// `None` when no gate asked for it.
+    pub held: Option<held::Figures>,
     /// Of each event that acknowledged a change, in the order of the acknowledgements.
     pub propagation: Vec<Propagation>,
     pub orders: Orders,
@@ -250,6 +253,7 @@ impl<'a> Partial<'a> {
             sla: sla::measure(&background.events, &downtime, &requests, &self.windows, span),
             events: events(background, &downtime),
             latency: self.latency.finish(),
+            held: held::measure(background.environment.held, &background.events),
             propagation,
             orders,
             invariants,

@@ -8,4 +8,4 @@ pub mod load;
 mod reload;
 mod signal;
 pub mod timeline;
-mod upgrade;
+pub mod upgrade;

@@ -10,6 +10,7 @@ mod control;
 mod external;
 mod gateway;
 mod group;
+mod holding;
 mod log;
 mod machine;
 mod manager;

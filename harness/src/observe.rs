@@ -3,6 +3,7 @@
 //! Everything here is written to the run's folder while the run goes on, and read back by the
 //! analysis, so that a run can be analysed again from disk. All times are nanoseconds after `t0`.
 
+mod held;
 mod json;
 mod machine;
 pub mod record;
@@ -12,6 +13,7 @@ use std::{io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use held::{Held, Holding, MEMORY_KEY};
 pub use json::{JsonLines, JsonLinesWriter, word};
 pub use machine::MachineSample;
 pub use run_dir::{Background, Observations, RunDir};
@@ -366,4 +368,7 @@ pub struct EnvironmentRecord {
     pub new: Option<String>,
     /// The store was read after the run; without it the order invariants cannot be checked.
     pub store_read: bool,
+    /// What the server held before and after the load; absent where no gate asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
 }

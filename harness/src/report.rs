@@ -17,8 +17,8 @@ pub use build::build;
 pub use model::{
     Alert, Attempted, Availability, Bounds, Budget, ByConnection, ConnectionCounts, Connections, Control,
     Daily, Definition, Downtime, Environment, Event, FailureBound, FailureBounds, FailureClass, GateEntry,
-    Invariant, InvariantWord, Latency, LatencyGroup, Load, Machine, Orders, OutcomeWord, Propagation,
-    PropagationOfProcess, Quantiles, Report, Requests, Run, ServedWithin, Sla, Spread, Stream, Target,
+    Held, Invariant, InvariantWord, Latency, LatencyGroup, Load, Machine, Orders, OutcomeWord, Propagation,
+    PropagationOfProcess, Quantiles, Report, Requests, Rest, Run, ServedWithin, Sla, Spread, Stream, Target,
     VerdictSection, Window,
 };
 

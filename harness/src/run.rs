@@ -38,12 +38,12 @@ use crate::{
     conclude::{Conclusion, REPORT_FILE, conclude},
     drive::{
         load::{self, HeaderNames, LoadHandle, Workload},
-        timeline,
+        timeline, upgrade,
     },
     environment::{self, Environment, GroupWatch, RunFacts, chain, shown},
     exit::ExitCode,
-    observe::{self, EnvironmentRecord, EventRecord, Instrument, RunDir},
-    plan::{Plan, TargetPlan},
+    observe::{self, EnvironmentRecord, EventRecord, Held, Holding, Instrument, RunDir},
+    plan::{Gate, Plan, TargetPlan},
     report::{
         json,
         terminal::{self, Paint},
@@ -121,6 +121,8 @@ pub enum Error {
     Folder(observe::Error),
     #[error(transparent)]
     Environment(environment::Error),
+    #[error("upgrade the server before the load: {detail}")]
+    FirstUpgrade { detail: serde_json::Value },
     #[error(transparent)]
     LoadStart(load::Error),
     #[error("keep what the load saw")]
@@ -149,6 +151,7 @@ impl Error {
             | Self::Signals(_)
             | Self::Folder(_)
             | Self::Environment(_)
+            | Self::FirstUpgrade { .. }
             | Self::LoadStart(_)
             | Self::NoEtcd { .. } => ExitCode::Environment,
             Self::Load(_) | Self::Observe(_) | Self::Report { .. } => ExitCode::Inconclusive,
@@ -173,6 +176,10 @@ async fn conduct(plan: &Plan, options: &RunOptions, interrupts: &mut Interrupts)
     {
         say(&format!("services: {}", reference.services().told()));
     }
+    let before = match rests(plan) {
+        true => held_before(&mut environment).await?,
+        false => None,
+    };
     let clock = RunClock::starting_in(LEAD);
     let facts = RunFacts { id: &id, started_at: clock.anchor(), command: &options.command };
     let record = environment::record(plan, &environment, &facts);
@@ -182,7 +189,8 @@ async fn conduct(plan: &Plan, options: &RunOptions, interrupts: &mut Interrupts)
 
     let progress = Progress::begin(plan, folder.path(), options.quiet);
     let driven = drive(plan, &mut environment, &load, clock, interrupts, &progress).await;
-    let Some(driven) = driven else { return Ok(Ended::Killed) };
+    let Some(mut driven) = driven else { return Ok(Ended::Killed) };
+    driven.before = before;
     let mut interrupted = driven.interrupted;
     drop(progress);
     let mut finishing = pin!(finish(load, environment, &folder, record, driven));
@@ -201,10 +209,25 @@ async fn conduct(plan: &Plan, options: &RunOptions, interrupts: &mut Interrupts)
     Ok(Ended::Reported { conclusion: Box::new(conclusion), folder: folder.clone(), interrupted })
 }
 
+/// Whether a gate asks for what the server holds at rest.
+fn rests(plan: &Plan) -> bool {
+    plan.gates.iter().any(Gate::is_of_rest)
+}
+
+/// What the server holds after a first upgrade, without any load.
+async fn held_before(environment: &mut Environment) -> Result<Option<Holding>, Error> {
+    let Environment::Reference(reference) = environment else { return Ok(None) };
+    let clock = RunClock::starting_in(Duration::ZERO);
+    upgrade::once(reference, &clock).await.map_err(|detail| Error::FirstUpgrade { detail })?;
+    Ok(reference.at_rest().await)
+}
+
 /// What came of load and timeline.
 struct Driven {
     events: Vec<EventRecord>,
     interrupted: bool,
+    /// What the server held before the load, where a gate asks for it.
+    before: Option<Holding>,
 }
 
 /// Runs the timeline beside the load until the load's planned end or the first interruption; `None` after
@@ -255,13 +278,13 @@ async fn drive(
             }
         }
     }
-    Some(Driven { events: events.into_inner(), interrupted })
+    Some(Driven { events: events.into_inner(), interrupted, before: None })
 }
 
 /// Ends load and target, writes down what is still only in memory, and judges what is on disk.
 async fn finish(
     load: LoadHandle,
-    environment: Environment,
+    mut environment: Environment,
     folder: &RunDir,
     mut record: EnvironmentRecord,
     driven: Driven,
@@ -272,6 +295,10 @@ async fn finish(
         Err(failed) => resume_unwind(failed.into_panic()),
     };
     instrument.interrupted = driven.interrupted;
+    // The load is gone, with all of its connections.
+    if let (Some(before), Environment::Reference(reference)) = (driven.before, &mut environment) {
+        record.held = reference.at_rest().await.map(|after| Held { before, after });
+    }
     stop(environment, folder, &mut record, &mut instrument).await?;
     let written = folder
         .write_events(&driven.events)

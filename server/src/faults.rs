@@ -6,6 +6,7 @@
 //! [`strikes`] where he would. The admin side is spared, so that a broken server can still be managed.
 //! A fault happens to every N-th, not by chance: whoever counts has a truth to compare with.
 
+mod leaks;
 mod wire;
 
 use std::{
@@ -17,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::wire::{Answering, write};
+pub(crate) use self::{
+    leaks::{leak, shut_down},
+    wire::{Answering, write},
+};
 use crate::seckill::{IdempotencyKey, OrderId, Purchase};
 
 /// Faults by word, separated by commas, each with its number after a colon where it takes one.
@@ -54,6 +58,14 @@ pub(crate) enum Fault {
     ForgetLimit,
     /// An order of the stream is written as if nobody knew what is written.
     WriteTwice,
+    /// Each process opens a descriptor that all after it inherit.
+    LeakDescriptor,
+    /// Each process keeps so many kilobytes for itself and for each one before it.
+    LeakMemory,
+    /// Each process leaves a child behind that outlives it.
+    LeaveProcess,
+    /// An old process shuts the public listeners down instead of closing them: for everybody who shares them.
+    ShutDownListener,
 }
 
 /// What the number after a word says.
@@ -67,9 +79,11 @@ enum Number {
     Ms,
     /// It happens the first so many times.
     First,
+    /// So much, in kilobytes.
+    Kb,
 }
 
-const WORDS: [(&str, Fault, Number); 14] = [
+const WORDS: [(&str, Fault, Number); 18] = [
     ("drop", Fault::Drop, Number::OneIn),
     ("reset-on-drain", Fault::ResetOnDrain, Number::None),
     ("answer-twice", Fault::AnswerTwice, Number::OneIn),
@@ -84,6 +98,10 @@ const WORDS: [(&str, Fault, Number); 14] = [
     ("answer-first", Fault::AnswerFirst, Number::OneIn),
     ("forget-limit", Fault::ForgetLimit, Number::None),
     ("write-twice", Fault::WriteTwice, Number::OneIn),
+    ("leak-descriptor", Fault::LeakDescriptor, Number::None),
+    ("leak-memory", Fault::LeakMemory, Number::Kb),
+    ("leave-process", Fault::LeaveProcess, Number::None),
+    ("shut-down-listener", Fault::ShutDownListener, Number::None),
 ];
 
 /// Largest number after a word.
@@ -210,10 +228,10 @@ fn parse_one(text: &str) -> Result<Armed, Error> {
     let &(word, fault, kind) = WORDS.iter().find(|(known, ..)| *known == word).ok_or_else(unknown)?;
     let number = match (kind, number) {
         (Number::None, None) => 0,
-        (Number::OneIn | Number::Ms | Number::First, Some(number)) => {
+        (Number::OneIn | Number::Ms | Number::First | Number::Kb, Some(number)) => {
             number.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number)).ok_or_else(unknown)?
         }
-        (Number::None, Some(_)) | (Number::OneIn | Number::Ms | Number::First, None) => return Err(unknown()),
+        (Number::None, Some(_)) | (_, None) => return Err(unknown()),
     };
     Ok(Armed { word, fault, number, chances: AtomicU64::new(0) })
 }
@@ -227,6 +245,7 @@ fn known() -> String {
         Number::None => (*word).to_owned(),
         Number::OneIn | Number::First => format!("{word}:N"),
         Number::Ms => format!("{word}:MS"),
+        Number::Kb => format!("{word}:KB"),
     };
     WORDS.iter().map(shown).collect::<Vec<_>>().join(", ")
 }

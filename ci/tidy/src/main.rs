@@ -4,6 +4,7 @@
 //! ends with 0, a tree that cannot be read with 2. The checks are pure functions from a [`tree::Tree`] to
 //! [`violation::Violation`]s. Nothing is repaired: a rule that a program can follow belongs to rustfmt.
 
+mod catalogue;
 mod docs;
 mod files;
 mod imports;
@@ -57,6 +58,7 @@ fn violations(tree: &Tree) -> Vec<Violation> {
     found.extend(files::check(tree, &sources));
     found.extend(machine_paths::check(tree));
     found.extend(manifests::check(tree));
+    found.extend(catalogue::check(tree, &sources));
     found.extend(docs::check(tree, &sources));
     found.sort();
     found.dedup();

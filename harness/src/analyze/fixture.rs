@@ -273,5 +273,6 @@ pub(crate) fn environment() -> EnvironmentRecord {
         old: Some("seckill".to_owned()),
         new: Some("seckill".to_owned()),
         store_read: true,
+        held: None,
     }
 }

@@ -18,7 +18,7 @@ use super::timeline::Ending;
 use crate::{
     clock::RunClock,
     environment::{Answer, Identity, Reference, chain},
-    observe::EventOutcome,
+    observe::{EventOutcome, MEMORY_KEY},
 };
 
 /// For the server's answer, which comes when the upgrade is over, beyond the times that the plan itself
@@ -34,6 +34,15 @@ const TAKEOVER_LIMIT: Duration = Duration::from_secs(30);
 /// Between two questions of who serves.
 const ASK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// Upgrades the server once before the load, so that what it holds can be compared with what it holds after others.
+///
+/// # Errors
+/// The event's detail, when it did not end well.
+pub async fn once(reference: &mut Reference, clock: &RunClock) -> Result<(), Value> {
+    let ending = run(reference, clock, None, true).await;
+    if ending.as_expected { Ok(()) } else { Err(ending.detail) }
+}
+
 /// Upgrades the server once, to `binary` or to the one whose turn it is.
 pub(super) async fn run(
     reference: &mut Reference,
@@ -42,6 +51,7 @@ pub(super) async fn run(
     expect_ok: bool,
 ) -> Ending {
     let old = reference.serving().label();
+    let memory_kb = reference.memory_kb();
     let release = match reference.deploy(binary) {
         Ok(release) => release,
         Err(error) => return Ending::impossible(clock, &chain(&error)),
@@ -77,7 +87,8 @@ pub(super) async fn run(
     if !confirmed {
         trouble.push(format!("release {wanted} should answer and does not"));
     }
-    let detail = detail(said, release.number, serving, reference, &trouble);
+    let mut detail = detail(said, release.number, serving, reference, &trouble);
+    detail[MEMORY_KEY] = json!(memory_kb);
     Ending { acked_ns, outcome, as_expected, detail }
 }
 

@@ -154,6 +154,12 @@ impl Group {
         true
     }
 
+    /// Processes of the target, those that ended and were not waited for by their parent included.
+    pub fn count(&mut self) -> usize {
+        self.reap();
+        descendants().iter().filter(|process| self.owns(process)).count()
+    }
+
     /// Sends a signal to every process of the target.
     pub fn signal_all(&mut self, signal: Signal) {
         for process in self.members() {

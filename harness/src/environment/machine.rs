@@ -61,6 +61,7 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
         old,
         new,
         store_read: false,
+        held: None,
     }
 }
 

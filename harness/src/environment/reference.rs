@@ -1,6 +1,7 @@
 //! Our own server: laid out in release folders, started, filled with users, and stopped.
 
 mod activation;
+mod rest;
 mod start;
 
 use std::{

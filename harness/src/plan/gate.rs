@@ -42,6 +42,13 @@ pub enum Gate {
     /// From the return of what a fault had taken away until somebody has bought again and all orders up to that one are
     /// in MySQL, milliseconds; the longest of the run.
     RecoveryMsMax(f64),
+    /// Processes of the server beyond the one that serves, when everything has come to rest.
+    ProcessesLeftMax(u64),
+    /// Descriptors that the server has at rest beyond those that it had after its first upgrade, before the load.
+    DescriptorsLeftMax(u64),
+    /// Growth of the memory of the process that serves, from one upgrade to the next, kilobytes: the upper bound with
+    /// 95 % confidence.
+    MemoryGrowthKbMax(f64),
     /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
     LatenessP99UsMax(u64),
     /// Attempts that the generator could not send; beyond it the run is inconclusive.
@@ -49,4 +56,12 @@ pub enum Gate {
     /// Longest time for which an attempt was due and nothing sent it, milliseconds; beyond it the run is
     /// inconclusive.
     BlindMsMax(f64),
+}
+
+impl Gate {
+    /// Whether it holds what the server has at rest, which is read only then.
+    #[must_use]
+    pub fn is_of_rest(&self) -> bool {
+        matches!(self, Self::ProcessesLeftMax(_) | Self::DescriptorsLeftMax(_) | Self::MemoryGrowthKbMax(_))
+    }
 }

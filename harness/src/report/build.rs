@@ -53,6 +53,7 @@ pub fn build(background: &Background, analysis: &Analysis, verdict: &Verdict) ->
         latency_ms: latencies(&analysis.latency),
         propagation: propagation(background, analysis),
         orders: orders(analysis),
+        held: instrument::held(analysis.held.as_ref()),
         streams: streams(plan, analysis),
         invariants: held(analysis),
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use instrument::{Control, Machine};
+pub use instrument::{Control, Held, Machine, Rest};
 pub use measured::{
     Alert, Availability, Bounds, Budget, Daily, Definition, Downtime, Event, FailureBound, FailureBounds,
     Latency, LatencyGroup, Propagation, PropagationOfProcess, Quantiles, ServedWithin, Sla, Stream, Window,
@@ -39,6 +39,7 @@ pub struct Report {
     /// How long each change took to show in answers; empty when no event changes configuration.
     pub propagation: Vec<Propagation>,
     pub orders: Orders,
+    pub held: Held,
     /// Each stream by itself, in the order of the scenario.
     pub streams: Vec<Stream>,
     pub invariants: Vec<Invariant>,

@@ -34,6 +34,7 @@ pub fn render(report: &Report, run_folder: &str, paint: Paint) -> String {
     level::service_level(&mut screen, report);
     sections::latency(&mut screen, report);
     sections::instrument(&mut screen, report);
+    sections::held(&mut screen, report);
     sections::invariants(&mut screen, report);
     sections::place(&mut screen, report);
     // A path must stay whole, so that it can be copied; it alone may be wider than the screen.

@@ -24,6 +24,9 @@ const BLIND_MS_MAX: f64 = 1_000.0;
 /// A day, the longest run there is. Milliseconds.
 const MS_MAX: f64 = 86_400_000.0;
 
+/// A gigabyte. Kilobytes.
+const KB_MAX: f64 = 1_048_576.0;
+
 /// No count of ours is larger.
 const COUNT_MAX: u64 = 1_000_000_000;
 
@@ -31,11 +34,12 @@ const COUNT_MAX: u64 = 1_000_000_000;
 enum Limit {
     Count(fn(u64) -> Gate),
     Ms(fn(f64) -> Gate),
+    Kb(fn(f64) -> Gate),
     Fraction(fn(f64) -> Gate),
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 14] = [
+const GATES: [(&str, Limit); 17] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("unforeseen_max", Limit::Count(Gate::UnforeseenMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
@@ -47,6 +51,9 @@ const GATES: [(&str, Limit); 14] = [
     ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
     ("stale_ms_max", Limit::Ms(Gate::StaleMsMax)),
     ("recovery_ms_max", Limit::Ms(Gate::RecoveryMsMax)),
+    ("processes_left_max", Limit::Count(Gate::ProcessesLeftMax)),
+    ("descriptors_left_max", Limit::Count(Gate::DescriptorsLeftMax)),
+    ("memory_growth_kb_max", Limit::Kb(Gate::MemoryGrowthKbMax)),
     ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
     ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),
@@ -106,6 +113,7 @@ fn read_gate(section: &Section<'_>, key: &str, limit: &Limit) -> Option<Gate> {
     match limit {
         Limit::Count(gate) => section.integer(key, 0..=COUNT_MAX).map(|entry| gate(entry.value)),
         Limit::Ms(gate) => section.float(key, 0.0..=MS_MAX).map(|entry| gate(entry.value)),
+        Limit::Kb(gate) => section.float(key, 0.0..=KB_MAX).map(|entry| gate(entry.value)),
         Limit::Fraction(gate) => section.float(key, 0.0..=1.0).map(|entry| gate(entry.value)),
     }
 }

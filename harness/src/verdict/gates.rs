@@ -1,5 +1,7 @@
 //! Limits held against figures.
 
+mod held;
+
 use super::{Outcome, machine};
 use crate::{
     analyze::{
@@ -79,6 +81,9 @@ pub(super) fn name(gate: Gate) -> &'static str {
         Gate::EtcdP99MsMax(_) => "propagation_p99_ms_max.etcd",
         Gate::TimerP99MsMax(_) => "propagation_p99_ms_max.timer",
         Gate::RecoveryMsMax(_) => "recovery_ms_max",
+        Gate::ProcessesLeftMax(_) => "processes_left_max",
+        Gate::DescriptorsLeftMax(_) => "descriptors_left_max",
+        Gate::MemoryGrowthKbMax(_) => "memory_growth_kb_max",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
         Gate::BlindMsMax(_) => "blind_ms_max",
@@ -146,6 +151,9 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let is_unmeasured = match gate {
         Gate::StaleMsMax(_) => actual.is_none(),
         Gate::RecoveryMsMax(_) => analysis.events.recovery.is_none(),
+        Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
+            actual.is_none()
+        }
         Gate::PushP99MsMax(_) => is_without(analysis, Mechanism::Push),
         Gate::FileP99MsMax(_) => is_without(analysis, Mechanism::File),
         Gate::EtcdP99MsMax(_) => is_without(analysis, Mechanism::Etcd),
@@ -234,6 +242,9 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison 
         Gate::EtcdP99MsMax(limit) => effect(figures.propagation, Mechanism::Etcd, limit),
         Gate::TimerP99MsMax(limit) => effect(figures.propagation, Mechanism::Timer, limit),
         Gate::RecoveryMsMax(limit) => recovery(analysis.events.recovery, limit),
+        Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
+            held::compare(gate, analysis.held.as_ref())
+        }
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {
             let unsent = analysis.load.unsent;

@@ -15,7 +15,7 @@ use crate::{
         fixture::{Log, MS, NEW, REUSED, upgrade},
     },
     exit::ExitCode,
-    observe::{BuyOutcome, Cause, ClosedBy, EventOutcome},
+    observe::{BuyOutcome, Cause, ClosedBy, EventOutcome, Held, Holding},
     plan::{ExternalPlan, Gate, TargetPlan},
 };
 
@@ -33,6 +33,14 @@ fn sound(gates: &[Gate]) -> Log {
         if matches!(gate, Gate::RecoveryMsMax(_)) {
             recovers(&mut log, number, Some(40));
         }
+        if gate.is_of_rest() {
+            log.observations.environment.held = Some(Held { before: HOLDING, after: HOLDING });
+        }
+        if matches!(gate, Gate::MemoryGrowthKbMax(_)) {
+            for times in 0..20 {
+                remembers(&mut log, times, 5_000);
+            }
+        }
         if let Some((_, by)) = super::gates::name(*gate).split_once("propagation_p99_ms_max.") {
             changed(&mut log, number, by, 600);
             for attempt in &mut log.observations.attempts {
@@ -41,6 +49,28 @@ fn sound(gates: &[Gate]) -> Log {
         }
     }
     log
+}
+
+const HOLDING: Holding = Holding { processes: 1, descriptors: 30, threads: 6, memory_kb: 5_000 };
+
+/// What the server holds after the load.
+fn after(log: &mut Log) -> &mut Holding {
+    &mut log.observations.environment.held.as_mut().unwrap().after
+}
+
+/// An upgrade of a process with so much memory.
+fn remembers(log: &mut Log, times: u64, memory_kb: u64) {
+    let mut swap = upgrade(100 + times, 210 + times, 211 + times);
+    swap.detail = json!({ "memory_kb": memory_kb });
+    log.event(swap);
+}
+
+/// 16 KB and a little more with each of many upgrades.
+fn grows(log: &mut Log) {
+    let swaps = log.observations.events.iter_mut().filter(|event| event.detail.get("memory_kb").is_some());
+    for (swap, times) in swaps.zip(0..) {
+        swap.detail = json!({ "memory_kb": 5_000 + 17 * times });
+    }
 }
 
 /// A change by a mechanism, made at a time and acknowledged a millisecond later, that is number 5.
@@ -60,7 +90,7 @@ fn shown_late(log: &mut Log, by: &str) {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 19] = [
+const PROOFS: [Proof; 22] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::UnforeseenMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
@@ -77,6 +107,9 @@ const PROOFS: [Proof; 19] = [
     (Gate::TimerP99MsMax(20.0), |log| shown_late(log, "timer"), ExitCode::GateFailed),
     (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, Some(41)), ExitCode::GateFailed),
     (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, None), ExitCode::GateFailed),
+    (Gate::ProcessesLeftMax(0), |log| after(log).processes = 2, ExitCode::GateFailed),
+    (Gate::DescriptorsLeftMax(0), |log| after(log).descriptors += 1, ExitCode::GateFailed),
+    (Gate::MemoryGrowthKbMax(16.0), grows, ExitCode::GateFailed),
     (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
     (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
     (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
@@ -161,7 +194,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 18] = [
+const KEPT: [Gate; 21] = [
     Gate::FailedMax(0),
     Gate::UnforeseenMax(0),
     Gate::AvailabilityMin(1.0),
@@ -177,6 +210,9 @@ const KEPT: [Gate; 18] = [
     Gate::EtcdP99MsMax(0.0),
     Gate::TimerP99MsMax(0.0),
     Gate::RecoveryMsMax(40.0),
+    Gate::ProcessesLeftMax(0),
+    Gate::DescriptorsLeftMax(0),
+    Gate::MemoryGrowthKbMax(0.0),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
     Gate::BlindMsMax(0.0),

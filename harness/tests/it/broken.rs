@@ -23,9 +23,15 @@ const WHOLE: &str = "reset-on-drain";
 
 /// How each fault must end, which gates and invariants must catch it, and which others may: whether a request is
 /// in flight when its connection is reset, or a lost order is asked for, is chance.
-const CASES: [(&str, ExitCode, &[&str], &[&str]); 10] = [
+const CASES: [(&str, ExitCode, &[&str], &[&str]); 11] = [
     ("drop", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("reset-on-drain", ExitCode::GateFailed, &["closed_by_server_max"], &["failed_max"]),
+    (
+        "shut-down-listener",
+        ExitCode::GateFailed,
+        &["failed_max", "events_failed_max"],
+        &["closed_by_server_max"],
+    ),
     ("answer-twice", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("truncate-body", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("wrong-body", ExitCode::GateFailed, &["failed_max"], &[]),

@@ -140,6 +140,7 @@ pub(crate) fn environment() -> EnvironmentRecord {
         old: None,
         new: None,
         store_read: false,
+        held: None,
     }
 }
 

@@ -6,6 +6,7 @@ mod calibrate;
 mod clients;
 mod external;
 mod interrupt;
+mod leaks;
 mod load;
 mod modes;
 mod programs;

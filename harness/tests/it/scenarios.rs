@@ -175,6 +175,10 @@ fn list_and_plan_of_the_repository() {
     etcd/upgrade                      reference     10s  Keys change while the
                                                          binary is swapped, and no
                                                          change is lost.
+    fault/clients                     reference     12s  Ten binary swaps under
+                                                         clients that rest,
+                                                         hesitate, pipeline, and
+                                                         read or write slowly.
     fault/etcd                        reference   4m 2s  etcd is killed, stopped,
                                                          cut off, reset, slowed down
                                                          and compacted, 20 times
@@ -198,6 +202,10 @@ fn list_and_plan_of_the_repository() {
                                                          under load; no acknowledged
                                                          order is lost, none
                                                          doubled.
+    fault/starved                     reference     30s  Ten binary swaps while a
+                                                         closed loop leaves no
+                                                         processor idle; slow
+                                                         answers, but none lost.
     file/bad                          reference     10s  Files that are malformed,
                                                          torn or out of range change
                                                          nothing.
@@ -228,6 +236,10 @@ fn list_and_plan_of_the_repository() {
                                                          connections instead of
                                                          moving them; must end in
                                                          exit 1.
+    must-fail/broken/shut-down        reference      3s  An old process shuts down
+                                                         the socket that it shares
+                                                         with the new one; must end
+                                                         in exit 1.
     must-fail/broken/stale-config     reference      3s  Answers name the old
                                                          configuration for 900 ms;
                                                          must end in exit 1.
@@ -239,6 +251,14 @@ fn list_and_plan_of_the_repository() {
     must-fail/broken/wrong-body       reference      3s  One answer in 49 has a
                                                          wrong byte; must end in
                                                          exit 1.
+    must-fail/leaks/descriptor        reference      7s  Each process leaves a
+                                                         descriptor to all after it;
+                                                         must end in exit 1.
+    must-fail/leaks/memory            reference      7s  Each process keeps a
+                                                         megabyte more than the one
+                                                         before; must end in exit 1.
+    must-fail/leaks/process           reference      7s  Each process leaves a child
+                                                         behind; must end in exit 1.
     must-fail/reuseport               reference     20s  The SO_REUSEPORT swap of
                                                          the seed, 40 times; must
                                                          end in exit 1.
@@ -317,6 +337,10 @@ fn list_and_plan_of_the_repository() {
     upgrade/redis-restarts            reference     40s  Sixty binary swaps while
                                                          Redis restarts every 1.7 s;
                                                          no order is lost.
+    upgrade/soak                      reference  5m 40s  300 binary swaps under a
+                                                         million requests; none may
+                                                         fail, and nothing may be
+                                                         left behind.
     upgrade                           reference     40s  Sixty binary swaps under
                                                          load; not one request may
                                                          fail.

@@ -108,6 +108,8 @@ impl Life {
         if let Some(accepting) = accepting {
             accepting.stop().await;
         }
+        #[cfg(debug_assertions)]
+        crate::faults::shut_down(self.listeners().iter().filter(|listener| listener.side == Side::Public));
     }
 
     /// Accepts no more and closes the listeners: what waits in their queues is reset by the kernel.

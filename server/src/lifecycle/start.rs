@@ -165,6 +165,8 @@ async fn prepare(
     let bound = binding::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
+    #[cfg(debug_assertions)]
+    crate::faults::leak(process.0);
     let stocking = Stocking::new(&config);
     let putting = stocking.clone();
     let prepare = Box::new(move |activities: &Activities| {

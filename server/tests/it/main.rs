@@ -7,6 +7,7 @@
 )]
 
 mod activation;
+mod catalogue;
 mod cli;
 mod client;
 mod daemon;

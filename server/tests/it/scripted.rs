@@ -202,3 +202,41 @@ fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
     assert_eq!(late.hear()["is"], "refuse");
     assert_eq!(late.descriptors.len(), 0);
 }
+
+/// A15: ready, by its own word, and yet its answers are no good.
+#[test]
+fn a_process_that_answers_with_errors_does_not_take_over() {
+    use std::io::{Read as _, Write as _};
+    let server = Server::start("handoff-live");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    let mut successor = Scripted::welcomed(&server);
+    successor.say(&json!({ "is": "ready" }));
+    successor.until("connection");
+    successor.say(&json!({ "is": "adopted", "through": 0 }));
+    let socket = successor.descriptors.pop().expect("the probe must come with its socket");
+    let mut socket = std::net::TcpStream::from(socket);
+    socket.set_nonblocking(false).unwrap();
+    let mut head = [0; 16];
+    socket.read_exact(&mut head).unwrap();
+    socket.write_all(b"HTTP/1.1 500 Oh no\r\nx-seckill-process: 2\r\ncontent-length: 0\r\n\r\n").unwrap();
+    let told = successor.until("refuse").to_string();
+    assert!(told.contains("500"), "{told}");
+    check_serves_on(&server, &mut idle, 1);
+    eventually("a real upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
+}
+
+/// A18: who says it twice does not know what he says.
+#[test]
+fn a_process_that_is_ready_twice_does_not_take_over() {
+    let server = Server::start("handoff-live");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    let mut successor = Scripted::welcomed(&server);
+    successor.say(&json!({ "is": "ready" }));
+    successor.say(&json!({ "is": "ready" }));
+    let told = successor.until("refuse").to_string();
+    assert!(told.contains("Ready"), "{told}");
+    check_serves_on(&server, &mut idle, 1);
+    eventually("a real upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
+}

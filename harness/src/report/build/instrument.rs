@@ -2,10 +2,10 @@
 
 use super::{bounds, by_word, quantiles};
 use crate::{
-    analyze::{self, Analysis},
-    observe::Background,
+    analyze::{self, Analysis, held::Figures},
+    observe::{Background, Holding},
     report::{
-        Control, Machine,
+        Control, Held, Machine, Rest,
         round::{ms, ms_up, us},
     },
 };
@@ -41,4 +41,25 @@ pub(super) fn machine(machine: Option<&analyze::machine::Machine>) -> Machine {
         sender_switches_voluntary: machine.and_then(|machine| machine.sender_switches_voluntary),
         sender_switches_involuntary: machine.and_then(|machine| machine.sender_switches_involuntary),
     }
+}
+
+pub(super) fn held(held: Option<&Figures>) -> Held {
+    let rest = |pick: fn(&Holding) -> u64| Rest {
+        before: held.map(|held| pick(&held.before)),
+        after: held.map(|held| pick(&held.after)),
+    };
+    let growth = held.and_then(|held| held.growth);
+    Held {
+        processes: rest(|holding| holding.processes),
+        descriptors: rest(|holding| holding.descriptors),
+        threads: rest(|holding| holding.threads),
+        memory_kb: rest(|holding| holding.memory_kb),
+        memory_growth_kb: growth.map(|growth| tenths_up(growth.median_kb)),
+        memory_growth_upper_kb: growth.map(|growth| tenths_up(growth.upper_kb)),
+    }
+}
+
+/// Rounded up to tenths, which promises less.
+fn tenths_up(value: f64) -> f64 {
+    (value * 10.0).ceil() / 10.0
 }

@@ -29,6 +29,32 @@ pub struct Control {
     pub min_detectable_ms: Option<f64>,
 }
 
+/// What the server held at rest, without a connection: after a first upgrade before the load, and after the load; `null`
+/// when no gate of the scenario asks for it.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Held {
+    /// Processes of the server.
+    pub processes: Rest,
+    /// Open descriptors of the process that serves.
+    pub descriptors: Rest,
+    /// Threads of the process that serves.
+    pub threads: Rest,
+    /// Its memory that belongs to no file, kilobytes.
+    pub memory_kb: Rest,
+    /// Growth of that memory from one upgrade to the next under load, kilobytes: the median of the slopes between any
+    /// two processes (Sen).
+    pub memory_growth_kb: Option<f64>,
+    /// Upper bound of that growth with 95 % confidence.
+    pub memory_growth_upper_kb: Option<f64>,
+}
+
+/// A number at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Rest {
+    pub before: Option<u64>,
+    pub after: Option<u64>,
+}
+
 /// What the machine did in the measured time, times added up over all processors; `null` what the kernel
 /// does not tell.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]

@@ -298,6 +298,30 @@ pub(super) fn instrument(screen: &mut Screen, report: &Report) {
     }
 }
 
+/// What the server held before and after the load; nothing where nobody looked.
+pub(super) fn held(screen: &mut Screen, report: &Report) {
+    let held = &report.held;
+    if held.processes.after.is_none() {
+        return;
+    }
+    screen.title("AT REST", &format!("{:>32}{:>16}", "before", "after"));
+    let rows = [
+        ("processes", held.processes),
+        ("descriptors", held.descriptors),
+        ("threads", held.threads),
+        ("memory KB", held.memory_kb),
+    ];
+    for (name, rest) in rows {
+        let [before, after] = [rest.before, rest.after].map(|value| value.map_or("-".to_owned(), grouped));
+        screen.line(&format!("  {name:<22}{before:>32}{after:>16}"));
+    }
+    if let (Some(growth), Some(upper)) = (held.memory_growth_kb, held.memory_growth_upper_kb) {
+        screen.paragraph(&format!(
+            "From one upgrade to the next the memory grew by {growth:.1} KB, at most {upper:.1} with 95 % confidence."
+        ));
+    }
+}
+
 pub(super) fn invariants(screen: &mut Screen, report: &Report) {
     screen.title("INVARIANTS", "");
     for invariant in &report.invariants {

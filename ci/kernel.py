@@ -1,0 +1,238 @@
+"""Upgrades under settings of the kernel that decide about connections. To be run in a network of its own.
+
+Each case has a control: the same without what keeps the loss away, or with another strategy, has to lose. A case whose
+control loses nothing has proven nothing, and fails.
+
+Usage: kernel.py SECKILL_BINARY EMPTY_FOLDER
+"""
+
+import fcntl
+import pathlib
+import signal
+import socket
+import struct
+import sys
+import threading
+
+from swapped import Server, wait_for
+
+LIST = b"GET /event/list HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
+WAITING = 60
+SWAPS = 10
+TIMEOUT_S = 20
+# From linux/sockios.h and linux/if.h.
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+# The state of a handshake that lacks its last packet, in /proc/net/tcp.
+SYN_RECV = "03"
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: out of time"))
+    binary = pathlib.Path(sys.argv[1]).resolve(strict=True)
+    folder = pathlib.Path(sys.argv[2]).resolve()
+    bring_up("lo")
+    problems = []
+    for name, case in CASES.items():
+        place = folder / name
+        place.mkdir()
+        lost, control, control_is = case(binary, place)
+        print(f"{name}: {lost} lost; {control_is}: {control} lost", flush=True)
+        if lost != 0:
+            problems.append(f"{name}: {lost} connections were lost")
+        if control == 0:
+            problems.append(f"{name}: the control lost nothing, so this proves nothing")
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    sys.exit(1 if problems else 0)
+
+
+def abort_on_overflow(binary, folder):
+    """E2: a queue of 8 whose overflow is answered by a reset, and upgrades under new connections."""
+    before = setting("core/somaxconn", 8), setting("ipv4/tcp_abort_on_overflow", 1)
+    try:
+        lost = fresh_through_swaps(binary, folder / "live", "handoff-live")
+        # Nobody accepts: two are served, and the queue is full after nine more.
+        server = started(binary, folder / "full", connections_max=2)
+        try:
+            idle = [connect(server.port) for _ in range(2)]
+            for client in idle:
+                ask(client, keep=True)
+            control = count_lost(server.port, 40)
+        finally:
+            server.stop()
+        return lost, control, "a queue that is really full"
+    finally:
+        setting("core/somaxconn", before[0])
+        setting("ipv4/tcp_abort_on_overflow", before[1])
+
+
+def unfinished_handshakes(binary, folder):
+    """E3: handshakes that wait for the client's first byte when the process changes (TCP_DEFER_ACCEPT)."""
+    lost = unfinished(binary, folder / "live", "handoff-live")
+    return lost, unfinished(binary, folder / "stopped", "stop"), "a server that stops"
+
+
+def unfinished(binary, folder, strategy):
+    sockets = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2)]
+    sockets[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+    server = started(binary, folder, sockets=sockets)
+    try:
+        clients = [connect(server.port) for _ in range(WAITING)]
+        # Those that wait go on waiting; whoever comes from now on (an upgrade asks itself) is accepted at once.
+        sockets[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 0)
+        for handed_down in sockets:
+            handed_down.close()
+        held = in_state(server.port, SYN_RECV)
+        if held < WAITING:
+            sys.exit(f"error: {held} of {WAITING} handshakes are unfinished, so nothing is tried")
+        if strategy == "stop":
+            server.stop()
+            return sum(ask(client) is None for client in clients)
+        server.swap(1)
+        held = in_state(server.port, SYN_RECV)
+        if held < WAITING:
+            sys.exit(f"error: {held} of {WAITING} handshakes were still unfinished after the swap")
+        return sum(ask(client) != 2 for client in clients)
+    finally:
+        if strategy != "stop":
+            server.stop()
+
+
+def migration(binary, folder):
+    """E4: who waits in the queue of a closing socket goes to the other one with tcp_migrate_req, else is reset."""
+    lost = []
+    for value in (1, 0):
+        before = setting("ipv4/tcp_migrate_req", value)
+        try:
+            lost.append(queue_through_swap(binary, folder / str(value)))
+        finally:
+            setting("ipv4/tcp_migrate_req", before)
+    return lost[0], lost[1], "with tcp_migrate_req 0"
+
+
+def queue_through_swap(binary, folder):
+    server = started(binary, folder, strategy="reuseport", connections_max=2)
+    try:
+        idle = [connect(server.port) for _ in range(2)]
+        for client in idle:
+            ask(client, keep=True)
+        waiting = [connect(server.port) for _ in range(WAITING)]
+        for client in waiting:
+            client.sendall(LIST)
+        # Nobody else is served while all of these wait.
+        server.try_swap(1, served=False)
+        for client in idle:
+            client.close()
+        return sum(ask(client, sent=True) is None for client in waiting)
+    finally:
+        server.stop()
+
+
+CASES = {
+    "E2-abort-on-overflow": abort_on_overflow,
+    "E3-unfinished-handshakes": unfinished_handshakes,
+    "E4-migrate-req": migration,
+}
+
+
+def fresh_through_swaps(binary, folder, strategy):
+    """New connections, four at a time, through some swaps; how many were lost."""
+    server = started(binary, folder, strategy=strategy)
+    over, lost, served = threading.Event(), [], []
+
+    def go_on():
+        while not over.is_set():
+            try:
+                (served if ask(connect(server.port)) is not None else lost).append(1)
+            except OSError:
+                lost.append(1)
+
+    threads = [threading.Thread(target=go_on, daemon=True) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for number in range(1, SWAPS + 1):
+            before = len(served)
+            server.swap(number)
+            wait_for("new connections after a swap", lambda: len(served) > before + 8 or lost)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        server.stop()
+    return len(lost)
+
+
+def count_lost(port, count):
+    """How many of so many who connect at once and ask are reset, or not connected."""
+    lost, clients = 0, []
+    for _ in range(count):
+        try:
+            client = connect(port, timeout_s=1)
+            client.sendall(LIST)
+            clients.append(client)
+        except OSError:
+            lost += 1
+    for client in clients:
+        try:
+            client.settimeout(0.2)
+            client.recv(1)
+        except TimeoutError:
+            pass  # It waits, and is not lost.
+        except OSError:
+            lost += 1
+    return lost
+
+
+def started(binary, folder, **settings):
+    folder.mkdir()
+    server = Server(binary, folder, **settings)
+    server.wait_until_ready()
+    return server
+
+
+def connect(port, timeout_s=TIMEOUT_S):
+    return socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+
+
+def ask(client, keep=False, sent=False):
+    """The number of the process that answered; None: nobody did."""
+    try:
+        if not sent:
+            client.sendall(LIST.replace(b"connection: close\r\n", b"") if keep else LIST)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            part = client.recv(65536)
+            if not part:
+                return None
+            head += part
+    except OSError:
+        return None
+    if not keep:
+        client.close()
+    fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n\r\n")[0].split("\r\n")[1:])
+    return int(fields["x-seckill-process"])
+
+
+def in_state(port, state):
+    rows = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == state for row in rows)
+
+
+def setting(name, value):
+    """Sets it, and gives what it was."""
+    path = pathlib.Path("/proc/sys/net") / name
+    before = int(path.read_text())
+    path.write_text(str(value))
+    return before
+
+
+def bring_up(interface):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sh", interface.encode(), 0)
+        name, flags = struct.unpack("16sh", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request.ljust(40, b"\0"))[:18])
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh", name, flags | IFF_UP).ljust(40, b"\0"))
+
+
+if __name__ == "__main__":
+    main()
