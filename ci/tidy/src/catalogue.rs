@@ -70,7 +70,7 @@ fn faults(row: &Value, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
     match (impossible, proofs.is_empty()) {
         (true, false) => found.push("is proven and impossible at once".to_owned()),
         (false, true) => {
-            found.push("has neither a proof nor a reason why there is none (`impossible`)".to_owned())
+            found.push("has neither a proof nor a reason why there is none (`impossible`)".to_owned());
         }
         (false, false) if invariants.is_empty() || word(row, "answer").is_empty() => {
             found.push("does not say what holds, and what the one who asked is told".to_owned());
