@@ -155,13 +155,7 @@ async fn prepare(
             (control, passed, None)
         }
     };
-    if strategy.binds_twice() && queues_move() == Some(false) {
-        tracing::warn!(
-            %strategy,
-            "net.ipv4.tcp_migrate_req is 0: at each upgrade the kernel resets who waits in the old process's queues; \
-             set it to 1 before the server starts, or use handoff-live"
-        );
-    }
+    warn_of_queues(strategy);
     let bound = binding::bind(&config, strategy, inherited).map_err(Error::Listen)?;
     phase.send_replace(Phase::Bound);
     let identity = identity::current(process);
@@ -198,6 +192,17 @@ async fn prepare(
     let life = Life::new(config, identity, app, reload, control_socket, bound, phase);
     let last = last.unwrap_or(Generation(0));
     Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel, last })
+}
+
+/// Where the kernel is set so that this strategy loses requests.
+fn warn_of_queues(strategy: Strategy) {
+    if strategy.binds_twice() && queues_move() == Some(false) {
+        tracing::warn!(
+            %strategy,
+            "net.ipv4.tcp_migrate_req is 0: at each upgrade the kernel resets who waits in the old process's queues; \
+             set it to 1 before the server starts, or use handoff-live"
+        );
+    }
 }
 
 impl Prepared {
