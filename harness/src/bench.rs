@@ -18,7 +18,7 @@ mod text;
 
 pub use self::{
     arm::Arm,
-    model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, RunEntry, Trials, schema},
+    model::{Against, ArmFigures, BenchReport, Daily, Latencies, PerEvent, Phase, RunEntry, Trials, schema},
     order::{Turn, order},
     reload::{ChangeLatencies, ReloadCpu, ReloadFigures, ReloadSample, StormFigures, Times},
     summary::{Finished, Setup, summarize},

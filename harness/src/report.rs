@@ -10,6 +10,7 @@
 mod build;
 pub mod json;
 mod model;
+pub(crate) mod phases;
 pub(crate) mod round;
 pub mod terminal;
 

@@ -89,6 +89,8 @@ pub struct ArmFigures {
     pub events_bad_reused: Trials,
     pub per_event: PerEvent,
     pub latency_ms: Latencies,
+    /// In the order in which they happen.
+    pub phases: Vec<Phase>,
     /// What the changes of the configuration came to; `null` when the bench is not about them.
     pub reload: Option<ReloadFigures>,
     pub daily: Vec<Daily>,
@@ -136,6 +138,15 @@ pub struct Latencies {
     pub quiet_p99: Option<f64>,
     /// Away from events.
     pub quiet_p999: Option<f64>,
+}
+
+/// How long a step of the events took, by the target's own word.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Phase {
+    /// `whole` is from the start of an event to its end, as seen from outside.
+    pub name: String,
+    /// Median over all events that have it, milliseconds.
+    pub p50_ms: f64,
 }
 
 /// Availability of a day with so many events, by time, rounded down.

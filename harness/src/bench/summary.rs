@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Against, Arm, ArmFigures, BenchReport, Daily, Latencies, PerEvent, ReloadFigures, ReloadSample, RunEntry,
-    SCHEMA_VERSION, Trials, Turn, reload,
+    Against, Arm, ArmFigures, BenchReport, Daily, Latencies, PerEvent, Phase, ReloadFigures, ReloadSample,
+    RunEntry, SCHEMA_VERSION, Trials, Turn, reload,
 };
 use crate::{
     compare::{self, EventFigures, Sample, Unit, compare_by, mean, median},
     exit::ExitCode,
     plan::Plan,
     report::{
-        Attempted, Bounds, OutcomeWord, Report,
+        Attempted, Bounds, Event, OutcomeWord, Report,
+        phases::phases,
         round::{availability_down, whole},
     },
 };
@@ -165,9 +166,17 @@ fn figures(arm: &Arm, runs: &[&Finished]) -> ArmFigures {
             quiet_p99: middle(|report| report.latency_ms.quiet.intended.p99),
             quiet_p999: middle(|report| report.latency_ms.quiet.intended.p999),
         },
+        phases: steps(&runs.iter().flat_map(|run| &run.report.events).collect::<Vec<_>>()),
         reload: reload::figures(&runs.iter().map(|run| &run.reload).collect::<Vec<_>>()),
         daily: daily(&per_event, unseen_ms),
     }
+}
+
+/// How long events took and their steps.
+fn steps(events: &[&Event]) -> Vec<Phase> {
+    let whole = events.iter().filter_map(|event| Some(event.ended_ms? - event.started_ms)).collect();
+    let all = [("whole".to_owned(), whole)].into_iter().chain(phases(events));
+    all.filter_map(|(name, lasted)| Some(Phase { name, p50_ms: median(lasted)? })).collect()
 }
 
 fn per_event(events: &[&EventFigures]) -> PerEvent {

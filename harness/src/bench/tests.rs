@@ -245,6 +245,9 @@ fn the_table_fits_80_columns() {
       quiet                          1.000         1.000
     p99.9 near, ms                   3.500         3.500
       quiet                          1.000         1.000
+    p50 of a whole one, ms           66.00         66.00
+      phase start                    12.50         12.50
+      phase transfer                 2.000         2.000
     1 a day, available           100.000 %  99.9998266 %
       at worst                99.9999989 %   99.998956 %
     10 a day, available          100.000 %  99.9982667 %

@@ -71,7 +71,7 @@ fn table(subject: &str, arms: &[ArmFigures]) -> Vec<String> {
             row("closed by server", &|arm| grouped(arm.closed_by_server)),
         ]);
     } else {
-        lines.extend(losses(subject, &row));
+        lines.extend(losses(subject, arms, &row));
     }
     lines.push(row("runs inconclusive", &|arm| grouped(arm.runs_inconclusive)));
     lines.push(row("invariants violated", &|arm| grouped(arm.violated.len() as u64)));
@@ -79,7 +79,7 @@ fn table(subject: &str, arms: &[ArmFigures]) -> Vec<String> {
 }
 
 /// What events cost in requests and time.
-fn losses(subject: &str, row: &Row<'_>) -> Vec<String> {
+fn losses(subject: &str, arms: &[ArmFigures], row: &Row<'_>) -> Vec<String> {
     let day = |arm: &ArmFigures, events: u32, pick: fn(&Daily) -> f64| {
         percent(arm.daily.iter().find(|day| day.events_per_day == events).map(pick))
     };
@@ -104,6 +104,13 @@ fn losses(subject: &str, row: &Row<'_>) -> Vec<String> {
         row("p99.9 near, ms", &|arm| figure(arm.latency_ms.near_p999)),
         row("  quiet", &|arm| figure(arm.latency_ms.quiet_p999)),
     ];
+    for name in steps(arms) {
+        let shown =
+            if name == "whole" { "p50 of a whole one, ms".to_owned() } else { format!("  phase {name}") };
+        lines.push(row(&shown, &|arm| {
+            figure(arm.phases.iter().find(|phase| phase.name == name).map(|phase| phase.p50_ms))
+        }));
+    }
     for events in [1, 10, 50] {
         lines.push(row(&format!("{events} a day, available"), &|arm| {
             day(arm, events, |day| day.availability)
@@ -111,6 +118,19 @@ fn losses(subject: &str, row: &Row<'_>) -> Vec<String> {
         lines.push(row("  at worst", &|arm| day(arm, events, |day| day.availability_worst)));
     }
     lines
+}
+
+/// The steps that any of the arms has, those of the one with most of them first.
+fn steps(arms: &[ArmFigures]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut arms: Vec<&ArmFigures> = arms.iter().collect();
+    arms.sort_by_key(|arm| std::cmp::Reverse(arm.phases.len()));
+    for phase in arms.into_iter().flat_map(|arm| &arm.phases) {
+        if !names.contains(&phase.name) {
+            names.push(phase.name.clone());
+        }
+    }
+    names
 }
 
 fn bound(trials: Trials) -> String {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::report::{
     Attempted, ConnectionCounts, Event, InvariantWord, LatencyGroup, OutcomeWord, Propagation, Quantiles,
-    Report, Window,
+    Report, Window, phases::phases,
 };
 
 /// Windows that the screen shows; all of them are in `report.json`.
@@ -99,9 +99,8 @@ pub(super) fn events(screen: &mut Screen, report: &Report) {
     screen.title(&title, &format!("{:>32}{:>16}", "p50 ms", "max ms"));
     let lasted = trials.iter().filter_map(|event| Some(event.ended_ms? - event.started_ms));
     times(screen, "from start to end", lasted.collect());
-    for phase in phases(&trials) {
-        let lasted = trials.iter().filter_map(|event| event.detail.get("phases_ms")?.get(&phase)?.as_f64());
-        times(screen, &format!("phase {phase}"), lasted.collect());
+    for (phase, lasted) in phases(&trials) {
+        times(screen, &format!("phase {phase}"), lasted);
     }
     let total = trials.len() as u64;
     let mut text = format!("{} of {} ended ok", grouped(ok), counted(total, noun));
@@ -157,20 +156,6 @@ pub(super) fn propagation(screen: &mut Screen, report: &Report) {
             ));
         }
     }
-}
-
-/// The phases that any of the events tells, without their total: known ones in the order they happen.
-fn phases(events: &[&Event]) -> Vec<String> {
-    const IN_ORDER: [&str; 5] = ["start", "probe", "probation", "transfer", "drain"];
-    let told: BTreeSet<&str> = events
-        .iter()
-        .filter_map(|event| event.detail.get("phases_ms")?.as_object())
-        .flat_map(|phases| phases.keys().map(String::as_str))
-        .filter(|&phase| phase != "total")
-        .collect();
-    let known = IN_ORDER.into_iter().filter(|phase| told.contains(phase));
-    let others = told.iter().copied().filter(|phase| !IN_ORDER.contains(phase));
-    known.chain(others).map(str::to_owned).collect()
 }
 
 /// Median and maximum of some times, each as it was measured.
