@@ -2,9 +2,12 @@
 
 A proof is a test by its name, a scenario by its name, or a script of ci/. Each runs once, however many rows name it.
 A scenario has to pass; one of scenarios/must-fail has to fail, with exit 1. A scenario that is inconclusive (the
-machine was too busy to tell) is run once more. A proof that could not be run has failed.
+machine was too busy to tell) is run twice more. A proof that could not be run has failed.
 
-Usage: catalogue.py [ROW..]. Without rows: all, and the page reports/published/catalogue.md is written.
+The last result of each proof is kept in reports/published/catalogue.json, with the commit that it was found at, and
+the page reports/published/catalogue.md is made of all of them. It ends with 1 when a row of this run did not pass.
+
+Usage: catalogue.py [ROW..]. Without rows: all.
 """
 
 import json
@@ -16,7 +19,10 @@ import tomllib
 
 CATALOGUE = pathlib.Path("ci/catalogue.toml")
 PAGE = pathlib.Path("reports/published/catalogue.md")
+RESULTS = pathlib.Path("reports/published/catalogue.json")
 INCONCLUSIVE = 4
+TRIES = 3
+TOO_BUSY = "inconclusive: the machine was too busy to tell"
 # No proof takes this long.
 LIMIT_S = 600
 PARTS = {
@@ -37,20 +43,23 @@ def main():
         sys.exit(f"error: no row is called {', '.join(sorted(unknown))}")
     chosen = [row for row in rows if not wanted or row["id"] in wanted]
     tests = find_tests()
-    results = {}
+    at = commit()
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    done = set()
     for row in chosen:
         for proof in row.get("proof", []):
-            if proof not in results:
-                results[proof] = run(proof, tests)
-        print(f"{row['id']:<4} {verdict(row, results):<11} {row['trigger']}", flush=True)
+            if proof not in done:
+                done.add(proof)
+                results[proof] = {"fault": run(proof, tests), "commit": at}
+        print(f"{row['id']:<4} {verdict(row, results):<12} {row['trigger']}", flush=True)
         for proof in row.get("proof", []):
-            if results[proof]:
-                print(f"       {proof}: {results[proof]}", flush=True)
-    if not wanted:
-        PAGE.write_text(page(rows, results))
-        print(f"written: {PAGE}")
-    failed = [row["id"] for row in chosen if verdict(row, results) == "failed"]
-    sys.exit(f"error: failed: {', '.join(failed)}" if failed else 0)
+            if results[proof]["fault"]:
+                print(f"       {proof}: {results[proof]['fault']}", flush=True)
+    named = {proof for row in rows for proof in row.get("proof", [])}
+    RESULTS.write_text(json.dumps({proof: results[proof] for proof in sorted(named & set(results))}, indent=1) + "\n")
+    PAGE.write_text(page(rows, results))
+    bad = [row["id"] for row in chosen if verdict(row, results) not in ("passed", "impossible")]
+    sys.exit(f"error: not passed: {', '.join(bad)}" if bad else 0)
 
 
 def find_tests():
@@ -86,9 +95,12 @@ def run(proof, tests):
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target"))
     command = [target / "debug" / "harness", "scenario", proof, "--quiet"]
     wanted = 1 if proof.startswith("must-fail/") else 0
-    code = call(command, None)
-    if code == INCONCLUSIVE:
+    for _ in range(TRIES):
         code = call(command, None)
+        if code != INCONCLUSIVE:
+            break
+    if code == INCONCLUSIVE:
+        return TOO_BUSY
     return f"the scenario ended with exit {code} instead of {wanted}" if code != wanted else ""
 
 
@@ -111,34 +123,50 @@ def call(command, folder):
 def verdict(row, results):
     if "impossible" in row:
         return "impossible"
-    return "failed" if any(results[proof] for proof in row["proof"]) else "passed"
+    if any(proof not in results for proof in row["proof"]):
+        return "not run"
+    faults = {results[proof]["fault"] for proof in row["proof"]} - {""}
+    if not faults:
+        return "passed"
+    return "inconclusive" if faults == {TOO_BUSY} else "failed"
+
+
+def commit():
+    """The commit of the files that are tried; with a plus when they are not all committed."""
+    ask = lambda *words: subprocess.run(["git", *words], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports/published")
+    return ask("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def page(rows, results):
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, stdout=subprocess.PIPE, text=True)
-    kernel = os.uname().release
-    counts = [verdict(row, results) for row in rows]
+    verdicts = [verdict(row, results) for row in rows]
+    words = ("passed", "impossible", "inconclusive", "failed", "not run")
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in words if word in verdicts)
     lines = [
         "# The fault catalogue",
         "",
-        f"What `ci/catalogue` found at {commit.stdout.strip()} on kernel {kernel} with {os.cpu_count()} processors: "
-        f"{counts.count('passed')} rows passed, {counts.count('failed')} failed, {counts.count('impossible')} cannot be made here.",
-        "The rows are in `ci/catalogue.toml`, with what the invariants mean; the command in the last column repeats a row.",
+        f"The last result of each row, on kernel {os.uname().release} with {os.cpu_count()} processors: {counts}.",
+        "`ci/catalogue` runs all, and the command of a row repeats that row. A row that is impossible says why; behind each "
+        "proof stands the commit at which it was last run. What the invariants mean stands in `ci/catalogue.toml`.",
     ]
     part = ""
     for row in rows:
         if row["id"][0] != part:
             part = row["id"][0]
-            lines += ["", f"## {part}. {PARTS[part]}", "", "| row | what happens | what holds | answer | last result | proof | command |"]
+            lines += ["", f"## {part}. {PARTS[part]}", ""]
+            lines += ["| row | what happens | what holds | answer | last result | proofs | command |"]
             lines += ["|---|---|---|---|---|---|---|"]
-        if "impossible" in row:
-            result, proofs = f"impossible: {row['impossible']}", ""
-        else:
-            faults = "; ".join(f"{proof}: {results[proof]}" for proof in row["proof"] if results[proof])
-            result = f"**failed**: {faults}" if faults else "passed"
-            proofs = ", ".join(f"`{proof}`" for proof in row["proof"])
-        cells = [row["id"], row["trigger"], " ".join(row.get("invariants", [])), row.get("answer", ""), result, proofs]
-        cells.append(f"`ci/catalogue {row['id']}`" if "proof" in row else "")
+        result = verdict(row, results)
+        if result == "impossible":
+            result += f": {row['impossible']}"
+        proofs = []
+        for proof in row.get("proof", []):
+            last = results.get(proof)
+            fault = f": **{last['fault']}**" if last and last["fault"] else ""
+            proofs.append(f"`{proof}` ({last['commit'] if last else 'not run'}){fault}")
+        command = f"`ci/catalogue {row['id']}`" if proofs else ""
+        holds = " ".join(row.get("invariants", []))
+        cells = [row["id"], row["trigger"], holds, row.get("answer", ""), result, ", ".join(proofs), command]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,7 @@ const CASES: [(&str, ExitCode, &[&str], &[&str]); 11] = [
     ("drop", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("reset-on-drain", ExitCode::GateFailed, &["closed_by_server_max"], &["failed_max"]),
     (
-        "shut-down-listener",
+        "shut-down",
         ExitCode::GateFailed,
         &["failed_max", "events_failed_max"],
         &["closed_by_server_max"],
