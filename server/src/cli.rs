@@ -56,9 +56,8 @@ enum Command {
     Upgrade {
         #[command(flatten)]
         file: FileArgument,
-        /// The program that is to take over.
-        #[arg(long, value_name = "PATH")]
-        binary: PathBuf,
+        #[command(flatten)]
+        to: Program,
         /// Print the server's answer as it is.
         #[arg(long)]
         json: bool,
@@ -82,6 +81,17 @@ struct FileArgument {
     /// The configuration file.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Program {
+    /// The program that is to take over.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Go back to the program that served before this one.
+    #[arg(long)]
+    rollback: bool,
 }
 
 #[derive(Debug, Args)]
@@ -148,8 +158,8 @@ fn obey(arguments: Arguments, out: &mut dyn Write, errors: &mut dyn Write) -> io
         Some(Command::Token(arguments)) => with_config(&arguments.file.config, errors, |config, errors| {
             token(&config, &arguments, out, errors)
         }),
-        Some(Command::Upgrade { file, binary, json }) => {
-            with_config(&file.config, errors, |config, errors| upgrade(&config, &binary, json, out, errors))
+        Some(Command::Upgrade { file, to, json }) => {
+            with_config(&file.config, errors, |config, errors| upgrade(&config, &to, json, out, errors))
         }
         Some(Command::Status { file, json }) => {
             with_config(&file.config, errors, |config, errors| status(&config, json, out, errors))
@@ -224,22 +234,23 @@ fn token(
 
 fn upgrade(
     config: &Config,
-    binary: &Path,
+    to: &Program,
     json: bool,
     out: &mut dyn Write,
     errors: &mut dyn Write,
 ) -> io::Result<Ending> {
-    // The server may have another working directory.
-    let body = std::path::absolute(binary).map(|binary| serde_json::json!({ "binary": binary }).to_string());
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => return fail(errors, format_args!("use the path {}: {error}", binary.display())),
+    let (path, body) = match &to.binary {
+        // The arguments have one of the two.
+        None => ("/upgrade?rollback", String::new()),
+        // The server may have another working directory.
+        Some(binary) => match std::path::absolute(binary) {
+            Ok(binary) => ("/upgrade", serde_json::json!({ "binary": binary }).to_string()),
+            Err(error) => return fail(errors, format_args!("use the path {}: {error}", binary.display())),
+        },
     };
-    // The new process may take the first of these to start, to load, to answer, and to answer again; the
-    // server gives up before we do.
-    let config::UpgradeSettings { start_timeout, probation, drain, .. } = config.upgrade;
-    let work = start_timeout * 4 + probation + drain;
-    let question = Question::new(Method::POST, "/upgrade", "application/json", body.into(), work);
+    // The server gives up before we do.
+    let work = config.upgrade.longest();
+    let question = Question::new(Method::POST, path, "application/json", body.into(), work);
     let answer = match client::ask(config, &question) {
         Ok(answer) => answer,
         Err(error) => return unreachable(errors, &error),
@@ -321,6 +332,8 @@ mod tests {
         assert!(parse("seckill token -c f").is_err(), "for nobody");
         assert!(parse("seckill token -c f --user 1 --users 1-5").is_err(), "for whom");
         assert!(parse("seckill upgrade -c f").is_err(), "to what");
+        assert!(parse("seckill upgrade -c f --rollback --json").is_ok());
+        assert!(parse("seckill upgrade -c f --rollback --binary b").is_err(), "to which");
         assert!(parse("seckill --version").is_ok());
         assert!(parse("seckill config -c f").is_ok());
         assert!(parse("seckill config history -c f --json").is_ok());

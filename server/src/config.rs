@@ -13,6 +13,7 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::{
     fs, io,
@@ -29,9 +30,10 @@ pub use self::{
     services::{MysqlSettings, Password, PasswordError, RedisSettings, halves},
     settings::{
         AdminSettings, ApiSettings, AuthSettings, Config, FeedSettings, GlobalSettings, Limits, LogLevel,
-        Place, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy, UpgradeSettings,
+        Place, ReloadSettings, SaleSettings, Secret, StoreSettings, Strategy,
     },
     stream::StreamSettings,
+    upgrade::UpgradeSettings,
 };
 
 /// Why there are no settings.

@@ -66,6 +66,22 @@ pub(crate) enum Fault {
     LeaveProcess,
     /// An old process shuts the public listeners down instead of closing them: for everybody who shares them.
     ShutDownListener,
+    /// A new process does not greet the old one.
+    HangStart,
+    /// A new process does not get ready.
+    HangLoad,
+    /// A new process does not take the connection of the probe.
+    HangProbe,
+    /// A new process does not go on from what the old one has in memory.
+    HangState,
+    /// A new process that is to serve does not; one that should signal the old one does not.
+    HangCommit,
+    /// A new process takes no connection.
+    HangTransfer,
+    /// What is in memory is taken for another version of it.
+    StateVersion,
+    /// A byte of what is handed on from memory changes.
+    CorruptState,
 }
 
 /// What the number after a word says.
@@ -81,9 +97,11 @@ enum Number {
     First,
     /// So much, in kilobytes.
     Kb,
+    /// What is said instead of the truth.
+    Said,
 }
 
-const WORDS: [(&str, Fault, Number); 18] = [
+const WORDS: [(&str, Fault, Number); 26] = [
     ("drop", Fault::Drop, Number::OneIn),
     ("reset-on-drain", Fault::ResetOnDrain, Number::None),
     ("answer-twice", Fault::AnswerTwice, Number::OneIn),
@@ -102,6 +120,14 @@ const WORDS: [(&str, Fault, Number); 18] = [
     ("leak-memory", Fault::LeakMemory, Number::Kb),
     ("leave-process", Fault::LeaveProcess, Number::None),
     ("shut-down-listener", Fault::ShutDownListener, Number::None),
+    ("hang-start", Fault::HangStart, Number::None),
+    ("hang-load", Fault::HangLoad, Number::None),
+    ("hang-probe", Fault::HangProbe, Number::None),
+    ("hang-state", Fault::HangState, Number::None),
+    ("hang-commit", Fault::HangCommit, Number::None),
+    ("hang-transfer", Fault::HangTransfer, Number::None),
+    ("state-version", Fault::StateVersion, Number::Said),
+    ("corrupt-state", Fault::CorruptState, Number::None),
 ];
 
 /// Largest number after a word.
@@ -169,6 +195,18 @@ pub(crate) fn strikes_first(fault: Fault) -> bool {
     find(fault).is_some_and(|armed| armed.chances.fetch_add(1, Ordering::Relaxed) < armed.number)
 }
 
+/// The number of `fault`, if this process has it.
+pub(crate) fn number(fault: Fault) -> Option<u64> {
+    find(fault).map(|armed| armed.number)
+}
+
+/// Does not go on if it has `fault`.
+pub(crate) async fn hang(fault: Fault) {
+    if strikes(fault) {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The generation that an answer names, given the one that it comes from.
 pub(crate) fn shown_generation(generation: u64) -> u64 {
     let shown = match find(Fault::StaleConfig) {
@@ -228,7 +266,7 @@ fn parse_one(text: &str) -> Result<Armed, Error> {
     let &(word, fault, kind) = WORDS.iter().find(|(known, ..)| *known == word).ok_or_else(unknown)?;
     let number = match (kind, number) {
         (Number::None, None) => 0,
-        (Number::OneIn | Number::Ms | Number::First | Number::Kb, Some(number)) => {
+        (Number::OneIn | Number::Ms | Number::First | Number::Kb | Number::Said, Some(number)) => {
             number.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number)).ok_or_else(unknown)?
         }
         (Number::None, Some(_)) | (_, None) => return Err(unknown()),
@@ -243,7 +281,7 @@ fn spelled(word: &str, number: u64) -> String {
 fn known() -> String {
     let shown = |(word, _, number): &(&str, Fault, Number)| match number {
         Number::None => (*word).to_owned(),
-        Number::OneIn | Number::First => format!("{word}:N"),
+        Number::OneIn | Number::First | Number::Said => format!("{word}:N"),
         Number::Ms => format!("{word}:MS"),
         Number::Kb => format!("{word}:KB"),
     };

@@ -16,7 +16,7 @@
 //! Admin side, with the admin's token:
 //! - `GET /status`: who serves, in which phase, with which settings, and what changed in the file since.
 //! - `GET /metrics`: the counters in Prometheus' text format.
-//! - `POST /upgrade`: replaces the program; answers when that is over.
+//! - `POST /upgrade`: replaces the program; `?rollback`: by the one before; answers when that is over.
 //! - `POST /reload`: reads every source again; answers the new generation.
 //! - `POST /drain`: stops in order.
 //! - `GET /config`: the generation that is served, its digests, the cluster configuration as it acts, the nodes,
@@ -41,6 +41,7 @@
 
 mod admin;
 mod body;
+mod carried;
 mod config;
 mod known;
 mod limits;
@@ -61,6 +62,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::body::Body;
 use self::{
+    carried::Settled,
     known::Known,
     limits::Limits,
     reply::{Problem, Reply},
@@ -71,7 +73,7 @@ use self::{
 use crate::faults;
 use crate::{
     config::{Config, StreamSettings},
-    lifecycle::{Control, Phase, ProcessIdentity},
+    lifecycle::{Control, Phase, ProcessIdentity, Programs},
     reload::Reload,
     secrets::Secrets,
     sources::SourceStates,
@@ -101,6 +103,7 @@ pub enum Sender {
 pub struct Parts {
     pub config: Arc<Config>,
     pub identity: ProcessIdentity,
+    pub programs: Programs,
     pub secrets: Secrets,
     pub snapshots: Arc<SnapshotCell>,
     pub reload: Arc<Reload>,
@@ -117,6 +120,7 @@ pub struct App {
     limits: Limits,
     known: Known,
     streams: Arc<Streams>,
+    settled: Settled,
     started: Instant,
     process: HeaderValue,
     version: HeaderValue,
@@ -145,6 +149,7 @@ impl App {
             limits: Limits::default(),
             known: Known::default(),
             streams: Streams::new(parts.identity.process, &parts.metrics),
+            settled: Settled::default(),
             started: Instant::now(),
             process: HeaderValue::from(parts.identity.process.0),
             version: version.unwrap_or(HeaderValue::from_static("unprintable")),
@@ -188,8 +193,8 @@ impl App {
             Route::Ready => self.ready(),
             Route::Version => Reply::of(StatusCode::OK, &self.parts.identity),
             Route::Status => admin::status(self, snapshot).await,
-            Route::Metrics => admin::metrics(self),
-            Route::Upgrade => admin::upgrade(self, request.body()).await,
+            Route::Metrics => admin::metrics(self).await,
+            Route::Upgrade => admin::upgrade(self, request).await,
             Route::Reload => Box::pin(admin::reload(self)).await,
             Route::Drain => admin::drain(self).await,
             Route::Config => config::show(self, snapshot, request),

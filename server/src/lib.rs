@@ -11,6 +11,7 @@ pub mod datum;
 mod faults;
 pub mod hex;
 
+pub mod carried;
 pub mod etcd;
 pub mod nodes;
 pub mod seckill;

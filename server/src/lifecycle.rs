@@ -2,6 +2,7 @@
 
 mod activation;
 mod binding;
+mod carrying;
 mod channel;
 mod connection;
 mod connections;
@@ -16,6 +17,7 @@ mod newcomer;
 mod pid_file;
 mod predecessor;
 mod probe;
+mod program;
 mod report;
 mod service_manager;
 mod signals;
@@ -31,7 +33,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    control::{Control, ControlRequest},
+    control::{Control, ControlRequest, UpgradeTo},
+    program::{Program, Programs},
     report::{ConnectionCounts, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport},
     start::{Error, serve},
 };

@@ -4,6 +4,7 @@
 //! same store at once, because an upgrade makes them. [`embedded`] keeps everything in a file of this machine;
 //! with `[redis]` and `[mysql]` in the settings [`redis`] decides and [`mysql`] remembers.
 
+mod absence;
 mod counters;
 mod embedded;
 mod mysql;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 pub use self::{counters::StoreCounters, mysql::ActivityTable, redis::Services};
 use self::{mysql::Mysql, redis::Wanted};
 use crate::{
+    carried::Away,
     config::Config,
     lifecycle::ProcessGeneration,
     seckill::{EventId, GoodsId, Order, OrderId, Outcome, Purchase, UserId},
@@ -254,6 +256,24 @@ impl Store {
         match self {
             Self::Embedded(_) => Standing { kind: "embedded", services: None },
             Self::Redis(store) => Standing { kind: "redis", services: Some(store.services()) },
+        }
+    }
+
+    /// How long its services have been away, for the next process.
+    #[must_use]
+    pub fn away(&self) -> Away {
+        match self {
+            Self::Embedded(_) => Away::default(),
+            Self::Redis(store) => store.away(),
+        }
+    }
+
+    /// Another process has found its services away for so long. Whether they are there this one finds out by itself:
+    /// it sells nothing before they have answered.
+    pub fn was_away(&self, away: Away) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.was_away(away),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the process tells about itself: log lines on standard error and the counters of `GET /metrics`.
 //!
-//! No counter is ever reset; a new process starts its own from zero, as Prometheus expects.
+//! No counter is ever reset; a process that takes over goes on from those of the one before.
 
 use std::{
     io::IsTerminal as _,
@@ -137,7 +137,7 @@ impl Default for Metrics {
 }
 
 /// Lines that are logged whatever the level is.
-const NOTICE: &str = "seckill::notice";
+pub const NOTICE: &str = "seckill::notice";
 
 /// The level of the log, once there is one.
 static LOG: OnceLock<Log> = OnceLock::new();

@@ -75,6 +75,7 @@ const SERVER: House = House {
         pure("hex", &[]),
         room("config", &["datum", "hex"]),
         pure("seckill", &["lifecycle::ProcessGeneration"]),
+        pure("carried", &["seckill"]),
         // Only in builds with debug assertions.
         room("faults", &["seckill"]),
         pure("state", &["config::LogLevel", "datum", "seckill"]),
@@ -105,6 +106,7 @@ const SERVER: House = House {
         room(
             "stores",
             &[
+                "carried::Away",
                 "config",
                 "faults",
                 "hex",
@@ -124,6 +126,7 @@ const SERVER: House = House {
         room(
             "http",
             &[
+                "carried",
                 "clock",
                 "config",
                 "effective",
@@ -144,6 +147,7 @@ const SERVER: House = House {
         room(
             "lifecycle",
             &[
+                "carried",
                 "config",
                 "effective",
                 "exchange",

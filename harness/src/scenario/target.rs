@@ -42,7 +42,18 @@ const BLACKLIST: u64 = 2;
 const BLACKLIST_MAX: u64 = 100_000_000;
 
 /// Settings of the server's `[upgrade]` that a scenario may give, all in milliseconds.
-const UPGRADE_SETTINGS: [&str; 3] = ["start_timeout_ms", "probation_ms", "drain_ms"];
+const UPGRADE_SETTINGS: [&str; 10] = [
+    "start_timeout_ms",
+    "load_timeout_ms",
+    "probe_timeout_ms",
+    "probation_ms",
+    "state_timeout_ms",
+    "commit_timeout_ms",
+    "transfer_timeout_ms",
+    "drain_ms",
+    "idle_grace_ms",
+    "farewell_ms",
+];
 
 /// Longest of these settings: ten minutes, in milliseconds.
 const UPGRADE_SETTING_MS_MAX: u64 = 600_000;

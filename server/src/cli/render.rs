@@ -151,6 +151,7 @@ fn phases(times: &PhaseTimes) -> String {
         ("load", times.load),
         ("probe", times.probe),
         ("probation", times.probation),
+        ("state", times.state),
         ("transfer", times.transfer),
         ("drain", times.drain),
     ];
@@ -205,6 +206,7 @@ mod tests {
                 load: Some(3.0),
                 probe: Some(1.0),
                 probation: Some(50.0),
+                state: Some(0.4),
                 transfer: Some(2.0),
                 drain: Some(0.1),
                 total: Some(68.24),
@@ -229,8 +231,8 @@ mod tests {
                 "  new          pid 4712, release 42, process 2",
                 "  sockets      2 handed over",
                 "  connections  40 handed over, 2 finished, 0 closed, 0 cut",
-                "  phases (ms)  start 12.1, load 3.0, probe 1.0, probation 50.0, transfer 2.0,",
-                "               drain 0.1",
+                "  phases (ms)  start 12.1, load 3.0, probe 1.0, probation 50.0, state 0.4,",
+                "               transfer 2.0, drain 0.1",
             ],
         );
     }

@@ -12,13 +12,10 @@ use sha2::{Digest as _, Sha256};
 use tomlcheck::{Document, Faults, Section};
 
 use super::{
-    bind::{self, Bind, SOCKET_PATH_BYTES_MAX},
+    bind::{self, Bind},
     etcd::{EtcdSettings, NodeSettings},
     services::services,
-    settings::{
-        CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, MYSQL_TABLE, Place, ReloadSettings, Strategy,
-        UpgradeSettings,
-    },
+    settings::{CLUSTER_KEY, Config, FeedSettings, Limits, LogLevel, MYSQL_TABLE, Place, ReloadSettings},
 };
 use crate::{datum::Mechanism, hex};
 
@@ -98,7 +95,8 @@ fn read(root: &Section<'_>, config: &mut Config) {
     }
     reload(root, config);
     if let Some(section) = root.section("upgrade") {
-        upgrade(section, &mut config.upgrade);
+        config.upgrade.read(&section);
+        section.finish();
     }
     if let Some(section) = root.section("limits") {
         limits(section, &mut config.limits);
@@ -198,21 +196,6 @@ fn place(text: &str) -> Result<Place, &'static str> {
     }
 }
 
-fn upgrade(section: Section<'_>, settings: &mut UpgradeSettings) {
-    if let Some(strategy) = section.choice("strategy", &Strategy::WORDS) {
-        settings.strategy = strategy;
-    }
-    path(&section, "socket", &mut settings.socket);
-    if settings.socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-        let what = format!("has more than {SOCKET_PATH_BYTES_MAX} bytes, too long for a unix socket");
-        section.fault_at("socket", what, "write a path relative to the working directory");
-    }
-    milliseconds(&section, "start_timeout_ms", 1, &mut settings.start_timeout);
-    milliseconds(&section, "probation_ms", 0, &mut settings.probation);
-    milliseconds(&section, "drain_ms", 0, &mut settings.drain);
-    section.finish();
-}
-
 fn limits(section: Section<'_>, settings: &mut Limits) {
     if let Some(entry) = section.integer("orders_per_user_per_second", 0..=1_000_000) {
         settings.orders_per_user_per_second = entry.value;
@@ -226,7 +209,7 @@ fn limits(section: Section<'_>, settings: &mut Limits) {
     section.finish();
 }
 
-fn path(section: &Section<'_>, key: &str, value: &mut PathBuf) {
+pub(super) fn path(section: &Section<'_>, key: &str, value: &mut PathBuf) {
     if let Some(entry) = section.string(key) {
         *value = entry.value.into();
     }

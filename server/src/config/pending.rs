@@ -78,6 +78,7 @@ impl Setting {
 fn settings(config: &Config) -> Vec<Setting> {
     let setting = |key, value, needs| Setting { key, value: Some(value), secret: false, needs };
     let path = |path: &Path| path.display().to_string();
+    let ms = |key, time: Duration| setting(key, time.as_millis().to_string(), Needs::Upgrade);
     let every = |feed: &FeedSettings| feed.every.as_millis().to_string();
     let reload = &config.reload;
     let etcd = config.etcd.as_ref();
@@ -122,9 +123,16 @@ fn settings(config: &Config) -> Vec<Setting> {
         setting("reload.activities.every_ms", every(&reload.activities), Needs::Upgrade),
         setting("upgrade.strategy", upgrade.strategy.to_string(), Needs::Upgrade),
         setting("upgrade.socket", path(&upgrade.socket), Needs::Restart),
-        setting("upgrade.start_timeout_ms", upgrade.start_timeout.as_millis().to_string(), Needs::Upgrade),
-        setting("upgrade.probation_ms", upgrade.probation.as_millis().to_string(), Needs::Upgrade),
-        setting("upgrade.drain_ms", upgrade.drain.as_millis().to_string(), Needs::Upgrade),
+        ms("upgrade.start_timeout_ms", upgrade.start_timeout),
+        ms("upgrade.load_timeout_ms", upgrade.load_timeout),
+        ms("upgrade.probe_timeout_ms", upgrade.probe_timeout),
+        ms("upgrade.probation_ms", upgrade.probation),
+        ms("upgrade.state_timeout_ms", upgrade.state_timeout),
+        ms("upgrade.commit_timeout_ms", upgrade.commit_timeout),
+        ms("upgrade.transfer_timeout_ms", upgrade.transfer_timeout),
+        ms("upgrade.drain_ms", upgrade.drain),
+        ms("upgrade.idle_grace_ms", upgrade.idle_grace),
+        ms("upgrade.farewell_ms", upgrade.farewell),
         setting(
             "limits.orders_per_user_per_second",
             limits.orders_per_user_per_second.to_string(),

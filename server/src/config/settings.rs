@@ -9,6 +9,7 @@ use super::{
     etcd::{EtcdSettings, NodeSettings},
     services::{MysqlSettings, RedisSettings},
     stream::StreamSettings,
+    upgrade::UpgradeSettings,
 };
 use crate::datum::{Datum, Mechanism};
 
@@ -87,20 +88,6 @@ pub struct StoreSettings {
 pub struct SaleSettings {
     /// What is sold, when, and how much of it.
     pub activities: PathBuf,
-}
-
-/// `[upgrade]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpgradeSettings {
-    pub strategy: Strategy,
-    /// Unix socket over which the old process passes its descriptors to the new one.
-    pub socket: PathBuf,
-    /// How long the new process may take until it is ready.
-    pub start_timeout: Duration,
-    /// How long the new process must stay alive beside the old one before the swap is final.
-    pub probation: Duration,
-    /// How long requests in flight may take to finish in the old process.
-    pub drain: Duration,
 }
 
 /// `[limits]`
@@ -197,15 +184,6 @@ pub(super) const TOKEN_FILE: &str = "./.admin-token";
 pub(super) const SECRET_FILE: &str = "./.token-secret";
 pub(super) const STORE_PATH: &str = "./seckill.db";
 pub(super) const ACTIVITIES: &str = "./activities.json";
-pub(super) const SOCKET: &str = "./.seckill.sock";
-/// Loses nothing and closes nothing, so it is what one gets without asking.
-pub(super) const STRATEGY: Strategy = Strategy::HandoffLive;
-/// Loading a large state takes a second or two; a process that needs more than this hangs.
-pub(super) const START_TIMEOUT_MS: u64 = 10_000;
-/// A program that dies of its first requests does so within a few milliseconds.
-pub(super) const PROBATION_MS: u64 = 50;
-/// The slowest honest request is a slow upload of a few kilobytes.
-pub(super) const DRAIN_MS: u64 = 10_000;
 /// Off: the limit per user and goods already stops a buyer who has bought.
 pub(super) const ORDERS_PER_USER_PER_SECOND: u32 = 0;
 /// An order has about 30 bytes.
@@ -255,13 +233,7 @@ impl Config {
                 cluster: FeedSettings::file(CLUSTER_FILE),
                 activities: FeedSettings::file(ACTIVITIES),
             },
-            upgrade: UpgradeSettings {
-                strategy: STRATEGY,
-                socket: SOCKET.into(),
-                start_timeout: Duration::from_millis(START_TIMEOUT_MS),
-                probation: Duration::from_millis(PROBATION_MS),
-                drain: Duration::from_millis(DRAIN_MS),
-            },
+            upgrade: UpgradeSettings::default(),
             limits: Limits {
                 orders_per_user_per_second: ORDERS_PER_USER_PER_SECOND,
                 body_bytes_max: BODY_BYTES_MAX,

@@ -145,7 +145,8 @@ fn only_the_two_addresses_are_needed() {
 #[test]
 fn our_own_sections() {
     let ours = "[auth]\nsecret_file = \"s\"\n[store]\npath = \"d\"\n[sale]\nactivities = \"a\"\n[upgrade]\n\
-        strategy = \"reuseport\"\nsocket = \"u\"\nstart_timeout_ms = 5\nprobation_ms = 0\ndrain_ms = 7\n[limits]\n\
+        strategy = \"reuseport\"\nsocket = \"u\"\nstart_timeout_ms = 5\nprobation_ms = 0\ndrain_ms = 7\n\
+        probe_timeout_ms = 6\nfarewell_ms = 8\n[limits]\n\
         orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\n[stream]\nstreams_max = 0\n\
         interval_ms = 10\nheartbeat_ms = 20\nslow_ms = 30\ngoodbye_ms = 0\nretry_ms = 40\n";
     let config = good(&format!("{LEAST}token_file = \"t\"\n{ours}"));
@@ -154,7 +155,10 @@ fn our_own_sections() {
     assert_eq!(config.store.path, Path::new("d"));
     assert_eq!(config.sale.activities, Path::new("a"));
     assert_eq!(config.upgrade.strategy, Strategy::Reuseport);
-    assert_eq!(config.upgrade.drain.as_millis(), 7);
+    let ms = |time: std::time::Duration| time.as_millis();
+    let upgrade = &config.upgrade;
+    assert_eq!([upgrade.start_timeout, upgrade.load_timeout, upgrade.probe_timeout].map(ms), [5, 5, 6]);
+    assert_eq!([upgrade.state_timeout, upgrade.drain, upgrade.farewell].map(ms), [5_000, 7, 8]);
     assert_eq!(
         config.limits,
         Limits { orders_per_user_per_second: 3, body_bytes_max: 1024, connections_max: 9 }
@@ -305,6 +309,31 @@ fn unix_sockets_where_they_cannot_work_are_refused() {
         ],
     );
     good(&format!("{unix}[etcd]\naddress = \"a:1\"\n[node]\nadmin = \"a:2\"\n"));
+}
+
+#[test]
+fn every_limit_of_an_upgrade_has_a_range() {
+    for (key, least) in [
+        ("start_timeout_ms", 1),
+        ("load_timeout_ms", 1),
+        ("probe_timeout_ms", 1),
+        ("probation_ms", 0),
+        ("state_timeout_ms", 1),
+        ("commit_timeout_ms", 1),
+        ("transfer_timeout_ms", 1),
+        ("drain_ms", 0),
+        ("idle_grace_ms", 0),
+        ("farewell_ms", 1),
+    ] {
+        let with = |value: i64| format!("{LEAST}[upgrade]\n{key} = {value}\n");
+        for good in [least, 3_600_000] {
+            assert!(parse(Path::new("f.toml"), &with(good)).is_ok(), "{key} = {good}");
+        }
+        for bad in [least - 1, 3_600_001] {
+            let faults = parse(Path::new("f.toml"), &with(bad)).unwrap_err().to_string();
+            assert!(faults.contains(&format!("upgrade.{key}: {bad} is out of range")), "{faults}");
+        }
+    }
 }
 
 #[test]

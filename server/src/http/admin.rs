@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ use crate::{
     clock,
     config::{self, PendingChange},
     effective::Effective,
-    lifecycle::{Phase, ProcessIdentity, UpgradeOutcome, UpgradeReport},
+    lifecycle::{Phase, ProcessIdentity, Programs, UpgradeOutcome, UpgradeReport, UpgradeTo},
     reload::{CopyStatus, Terms},
     sources::{self, SourceState},
     state::{Change, Generation, Snapshot},
@@ -27,6 +27,7 @@ use crate::{
 #[derive(Debug, Serialize)]
 struct Status<'a> {
     process: &'a ProcessIdentity,
+    programs: &'a Programs,
     phase: Phase,
     uptime_ms: u64,
     time: Timestamp,
@@ -65,7 +66,7 @@ struct SnapshotStatus {
     copies: Vec<CopyStatus>,
 }
 
-/// Since this process was started.
+/// Since the first process of the chain was started.
 #[derive(Debug, Serialize)]
 struct StoreStatus {
     orders_placed: u64,
@@ -87,11 +88,13 @@ struct UpgradeRequest {
 pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
     let config = &app.parts.config;
     let (pending, faults) = compare_with_file(app).await;
+    app.whole_counters().await;
     let counters = app.parts.store.counters();
     Reply::of(
         StatusCode::OK,
         &Status {
             process: &app.parts.identity,
+            programs: &app.parts.programs,
             phase: app.parts.control.phase(),
             uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             time: clock::now(),
@@ -153,21 +156,35 @@ fn told(fault: &tomlcheck::Fault) -> String {
 }
 
 /// `GET /metrics`
-pub(super) fn metrics(app: &App) -> Reply {
+pub(super) async fn metrics(app: &App) -> Reply {
+    app.whole_counters().await;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Reply::text(content_type, app.parts.metrics.text())
 }
 
-/// `POST /upgrade`
-pub(super) async fn upgrade(app: &App, body: &Bytes) -> Reply {
-    let request: UpgradeRequest = match serde_json::from_slice(body) {
-        Ok(request) => request,
-        Err(error) => {
-            let detail = format!("the body must be {{\"binary\":\"PATH\"}}: {error}");
-            return Problem::ours(StatusCode::BAD_REQUEST, "invalid-body", "Invalid request", detail).into();
-        }
+/// `POST /upgrade`, `POST /upgrade?rollback`
+pub(super) async fn upgrade(app: &App, request: &Request<Bytes>) -> Reply {
+    let invalid = |name: &'static str, detail: String| {
+        Problem::ours(StatusCode::BAD_REQUEST, name, "Invalid request", detail).into()
     };
-    match app.parts.control.upgrade(request.binary).await {
+    let to = match (request.uri().query(), request.body()) {
+        (Some("rollback"), body) if body.is_empty() => UpgradeTo::Previous,
+        (Some("rollback"), _) => {
+            let detail = "a rollback goes back to what ran before, and takes no body".to_owned();
+            return invalid("invalid-body", detail);
+        }
+        (Some(query), _) => {
+            return invalid("invalid-query", format!("{query:?} is not known here; ?rollback is"));
+        }
+        (None, body) => match serde_json::from_slice::<UpgradeRequest>(body) {
+            Ok(request) => UpgradeTo::Binary(request.binary),
+            Err(error) => {
+                let detail = format!("the body must be {{\"binary\":\"PATH\"}}: {error}");
+                return invalid("invalid-body", detail);
+            }
+        },
+    };
+    match app.parts.control.upgrade(to).await {
         Some(report) => told_outcome(&report),
         None => {
             let detail = "the process stopped before it could answer";

@@ -2,6 +2,7 @@
 //! user for orders.
 //!
 //! Only what has been used up is kept, and only of what is limited: a request without a limit pays one comparison.
+//! An upgrade hands it on.
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -12,12 +13,13 @@ use super::{
     reply::{Problem, Reply},
 };
 use crate::{
+    carried::Routes,
     clock,
     seckill::{SharedLimit, UserId, UserLimit},
     state::RouteLimits,
 };
 
-/// What has been used up in this process.
+/// What has been used up, in the processes before this one too.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     users: UserLimit,
@@ -49,6 +51,35 @@ impl Limits {
             let name = "rate_limits.orders_per_user_per_second";
             too_many(name, limit, format!("a user may ask for {limit} orders a second"))
         })
+    }
+}
+
+impl Limits {
+    /// What is left at `now` of what was used up of each route.
+    pub(super) fn routes_used(&self, now: Timestamp) -> Routes {
+        Routes {
+            event_list: self.event_list.used(now),
+            event_info: self.event_info.used(now),
+            orders: self.orders.used(now),
+            order: self.order.used(now),
+        }
+    }
+
+    /// Adds what another process has used up of each route.
+    pub(super) fn add_routes(&self, used: &Routes, now: Timestamp) {
+        for (limit, left_ns) in [
+            (&self.event_list, used.event_list),
+            (&self.event_info, used.event_info),
+            (&self.orders, used.orders),
+            (&self.order, used.order),
+        ] {
+            limit.add(left_ns, now);
+        }
+    }
+
+    /// What users have used up.
+    pub(super) fn users(&self) -> &UserLimit {
+        &self.users
     }
 }
 

@@ -4,7 +4,7 @@ mod cluster;
 mod config;
 mod push;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use http::request::Builder;
 use http_body_util::BodyExt as _;
@@ -19,7 +19,7 @@ use crate::{
     config::FeedSettings,
     lifecycle::{
         ConnectionCounts, ControlRequest, PhaseTimes, ProcessGeneration, UpgradeError, UpgradeOutcome,
-        UpgradeReport,
+        UpgradeReport, UpgradeTo,
     },
     reload::{Candidate, Reload},
     seckill::UserId,
@@ -87,6 +87,7 @@ impl Fixture {
         let sources = Arc::new(SourceStates::new(&config.reload));
         let app = App::new(Parts {
             identity: ProcessIdentity { pid: 77, version: "r2".to_owned(), process },
+            programs: Programs::default(),
             secrets: Secrets::load(&config).unwrap(),
             config: Arc::new(config),
             snapshots,
@@ -496,8 +497,8 @@ async fn an_upgrade_is_answered_with_its_outcome() {
         };
         let serving = async {
             match fixture.requests.recv().await.unwrap() {
-                ControlRequest::Upgrade { binary, answer } => {
-                    assert_eq!(binary, Path::new("/releases/2/seckill"));
+                ControlRequest::Upgrade { to, answer } => {
+                    assert_eq!(to, UpgradeTo::Binary("/releases/2/seckill".into()));
                     answer.send(report.clone()).unwrap();
                 }
                 other @ ControlRequest::Drain { .. } => panic!("nobody asked for {other:?}"),
@@ -550,6 +551,8 @@ async fn a_process_that_stops_leaves_no_upgrade_unanswered() {
     for body in ["", "{}", r#"{"binary":1}"#, r#"{"binary":"x","force":true}"#] {
         fixture.manage(Method::POST, "/upgrade", body).await.is_problem(400, "invalid-body");
     }
+    fixture.manage(Method::POST, "/upgrade?rollback", "{}").await.is_problem(400, "invalid-body");
+    fixture.manage(Method::POST, "/upgrade?rolback", "").await.is_problem(400, "invalid-query");
     for (accepted, status) in [(true, 202), (false, 409)] {
         let app = Arc::clone(&fixture.app);
         let request = Request::post("/drain").header("authorization", fixture.admin());

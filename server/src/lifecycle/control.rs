@@ -19,9 +19,9 @@ pub struct Control {
 /// A request to the loop that owns the process's life.
 #[derive(Debug)]
 pub enum ControlRequest {
-    /// Replace this process by one that runs `binary`.
+    /// Replace this process.
     Upgrade {
-        binary: PathBuf,
+        to: UpgradeTo,
         /// Gets the outcome when it is over, a refusal at once.
         answer: oneshot::Sender<UpgradeReport>,
     },
@@ -30,6 +30,15 @@ pub enum ControlRequest {
         /// Gets `false` when an upgrade goes on.
         answer: oneshot::Sender<bool>,
     },
+}
+
+/// What is to run after an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpgradeTo {
+    /// The program at this path.
+    Binary(PathBuf),
+    /// What ran before this process: a rollback.
+    Previous,
 }
 
 impl Control {
@@ -53,9 +62,9 @@ impl Control {
     }
 
     /// Asks for an upgrade and waits until it is over. `None`: the process stopped before it could answer.
-    pub async fn upgrade(&self, binary: PathBuf) -> Option<UpgradeReport> {
+    pub async fn upgrade(&self, to: UpgradeTo) -> Option<UpgradeReport> {
         let (answer, outcome) = oneshot::channel();
-        self.requests.send(ControlRequest::Upgrade { binary, answer }).await.ok()?;
+        self.requests.send(ControlRequest::Upgrade { to, answer }).await.ok()?;
         outcome.await.ok()
     }
 

@@ -280,6 +280,8 @@ impl Life {
             process: self.identity.process.next(),
             config_generation: self.app.config_generation().0,
             orders: Some(stores::place(&self.config)),
+            program: self.app.programs().own.clone(),
+            previous: self.app.programs().previous.clone(),
             stderr,
             listeners: sides,
             files,

@@ -7,11 +7,13 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
     time::timeout,
 };
 
 use super::{
     ConnectionCounts, ControlRequest, Phase, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport,
+    UpgradeTo, carrying,
     channel::Channel,
     connections::Directive,
     life::Life,
@@ -31,12 +33,14 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 const GREETINGS_MAX: usize = 4;
 
 /// Why the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     /// A successor has everything.
     Replaced,
     /// It was told to.
     Stopped,
+    /// The process before it serves again, and says why.
+    Dismissed(String),
 }
 
 /// Runs until the process is replaced, or told to stop and has stopped.
@@ -44,11 +48,12 @@ pub(super) async fn run(
     life: &Arc<Life>,
     mut requests: mpsc::Receiver<ControlRequest>,
     predecessor: Option<Channel>,
+    claim: Option<JoinHandle<()>>,
     mut signals: Signals,
 ) -> End {
     let tasks = Tasks::default();
-    let mut inheritance: Option<Pin<Box<dyn Future<Output = ()> + Send>>> =
-        predecessor.map(|channel| Box::pin(inherit(Arc::clone(life), channel)) as _);
+    let mut inheritance: Option<Pin<Box<dyn Future<Output = Option<String>> + Send>>> =
+        Some(Box::pin(inherit(Arc::clone(life), predecessor, claim)));
     let mut greetings = None;
     let mut swap: Option<Going> = None;
     loop {
@@ -60,13 +65,10 @@ pub(super) async fn run(
             biased;
             signal = signals.next() => match signal {
                 Request::TellPending => tell_pending(life, &tasks),
-                Request::Upgrade if swap.is_some() || inheritance.is_some() => {
-                    refuse(life, oneshot::channel().0, BUSY);
-                }
-                Request::Upgrade if is_managed(life) => refuse(life, oneshot::channel().0, MANAGED),
                 Request::Upgrade => {
-                    let answer = oneshot::channel().0;
-                    swap = Some(Going::start(life, Cause::Asked { binary: newcomer::own_path(), answer }));
+                    let is_busy = swap.is_some() || inheritance.is_some();
+                    let own = UpgradeTo::Binary(newcomer::own_path());
+                    swap = begin(life, is_busy, own, oneshot::channel().0).or(swap);
                 }
                 Request::Stop => match &swap {
                     Some(going) if going.strategy.binds_twice() && !life.committed() => {
@@ -81,7 +83,12 @@ pub(super) async fn run(
                     }
                 },
             },
-            () = finished(&mut inheritance) => inheritance = None,
+            dismissed = finished(&mut inheritance) => {
+                inheritance = None;
+                if let Some(reason) = dismissed {
+                    return leave(life, requests, &mut signals, reason).await;
+                }
+            }
             replaced = over(&mut swap) => {
                 swap = None;
                 if replaced {
@@ -89,10 +96,8 @@ pub(super) async fn run(
                 }
             }
             request = requests.recv(), if inheritance.is_none() => match request {
-                Some(ControlRequest::Upgrade { answer, .. }) if swap.is_some() => refuse(life, answer, BUSY),
-                Some(ControlRequest::Upgrade { answer, .. }) if is_managed(life) => refuse(life, answer, MANAGED),
-                Some(ControlRequest::Upgrade { binary, answer }) => {
-                    swap = Some(Going::start(life, Cause::Asked { binary, answer }));
+                Some(ControlRequest::Upgrade { to, answer }) => {
+                    swap = begin(life, swap.is_some(), to, answer).or(swap);
                 }
                 // A swap that goes on ends this process anyway, or fails and can be drained then. Whoever asked
                 // may have gone.
@@ -103,17 +108,9 @@ pub(super) async fn run(
                 }
                 None => return stop(life, requests, &mut signals).await,
             },
-            Some((hello, channel)) = greeted(&mut greetings) => match &swap {
-                Some(going) if hello.ticket.as_deref() == Some(going.ticket.as_str()) => {
-                    // The swap that waits for it reads at once; a second greeting with its ticket is turned away.
-                    _ = going.arrivals.try_send((hello, channel));
-                }
-                Some(_) => turn_away(&tasks, channel, "an upgrade is going on; try again when it is over"),
-                None if hello.ticket.is_some() => {
-                    turn_away(&tasks, channel, "the upgrade that started this process is over");
-                }
-                None => swap = Some(Going::start(life, Cause::Arrived { hello, channel })),
-            },
+            Some(greeting) = greeted(&mut greetings) => {
+                swap = meet(life, &tasks, swap.as_ref(), greeting).or(swap);
+            }
         }
     }
 }
@@ -154,7 +151,7 @@ async fn over(swap: &mut Option<Going>) -> bool {
     }
 }
 
-async fn finished(task: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+async fn finished<T>(task: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
     match task {
         Some(task) => task.as_mut().await,
         None => std::future::pending().await,
@@ -168,21 +165,50 @@ async fn greeted(greetings: &mut Option<mpsc::Receiver<(Hello, Channel)>>) -> Op
     }
 }
 
-/// Serves the connections that the predecessor still sends.
-async fn inherit(life: Arc<Life>, channel: Channel) {
-    let mut turn = predecessor::adopt(&channel, &life.connections).await;
-    // Whatever it says, it publishes no more; until it does, a request may begin in it.
-    life.reload.reopen();
-    while let Ok(Turn::Stopped) = turn {
-        turn = predecessor::adopt(&channel, &life.connections).await;
+/// Serves the connections that the predecessor still sends, and waits until the pid file names this process: whoever
+/// comes next reads there whom to signal. Gives the reason why this process has to go, if it has to.
+async fn inherit(
+    life: Arc<Life>,
+    predecessor: Option<Channel>,
+    claim: Option<JoinHandle<()>>,
+) -> Option<String> {
+    if let Some(channel) = predecessor
+        && let Some(reason) = take_the_rest(&life, channel).await
+    {
+        return Some(reason);
     }
+    if let Some(claim) = claim {
+        // It cannot panic, and is not ended by anybody.
+        _ = claim.await;
+    }
+    None
+}
+
+async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
+    let turn = loop {
+        match predecessor::adopt(&channel, &life.connections).await {
+            Ok(Turn::State(document)) => {
+                if let Err(error) = carrying::absorb(&life.app, document).await {
+                    tracing::error!("failed to {error}; what the old process has counted last is lost");
+                }
+                life.app.settle(true);
+            }
+            // It publishes no more; until now a request may have begun in it.
+            Ok(Turn::Stopped) => life.reload.reopen(),
+            turn => break turn,
+        }
+    };
+    life.reload.reopen();
+    life.app.settle(true);
     match turn {
         Ok(Turn::Done) => tracing::info!("everything is handed over"),
         Ok(Turn::Gone) => tracing::warn!("the old process ended before everything was handed over"),
+        Ok(Turn::Refused(reason)) => return Some(reason),
         Ok(turn) => tracing::error!(?turn, "the old process lost its way"),
         Err(error) => tracing::error!(%error, "the handover broke off"),
     }
     life.close_dropped().await;
+    None
 }
 
 /// Listens for processes that want to take over, and reads their greetings.
@@ -239,8 +265,60 @@ fn is_managed(life: &Life) -> bool {
     life.config.upgrade.strategy == Strategy::Activate
 }
 
+fn refused((kind, detail): Reason) -> UpgradeError {
+    UpgradeError {
+        step: "start".to_owned(),
+        kind: kind.to_owned(),
+        detail: detail.to_owned(),
+        stderr: String::new(),
+    }
+}
+
+/// Hands a greeting to the swap that waits for it; one that nobody waits for begins a swap, or is turned away.
+fn meet(
+    life: &Arc<Life>,
+    tasks: &Tasks,
+    swap: Option<&Going>,
+    (hello, channel): (Hello, Channel),
+) -> Option<Going> {
+    match swap {
+        Some(going) if hello.ticket.as_deref() == Some(going.ticket.as_str()) => {
+            // The swap that waits for it reads at once; a second greeting with its ticket is turned away.
+            _ = going.arrivals.try_send((hello, channel));
+        }
+        Some(_) => turn_away(tasks, channel, "an upgrade is going on; try again when it is over"),
+        None if hello.ticket.is_some() => {
+            turn_away(tasks, channel, "the upgrade that started this process is over");
+        }
+        None => return Some(Going::start(life, Cause::Arrived { hello, channel })),
+    }
+    None
+}
+
+/// Begins an upgrade, or tells at once why not.
+fn begin(
+    life: &Arc<Life>,
+    is_busy: bool,
+    to: UpgradeTo,
+    answer: oneshot::Sender<UpgradeReport>,
+) -> Option<Going> {
+    let binary = match to {
+        _ if is_busy => Err(refused(BUSY)),
+        _ if is_managed(life) => Err(refused(MANAGED)),
+        UpgradeTo::Binary(binary) => Ok(binary),
+        UpgradeTo::Previous => life.app.programs().to_go_back_to(),
+    };
+    match binary {
+        Ok(binary) => Some(Going::start(life, Cause::Asked { binary, answer })),
+        Err(error) => {
+            refuse(life, error, answer);
+            None
+        }
+    }
+}
+
 /// Answers a request for an upgrade that cannot be at once.
-fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>, (kind, detail): Reason) {
+fn refuse(life: &Life, error: UpgradeError, answer: oneshot::Sender<UpgradeReport>) {
     let report = UpgradeReport {
         outcome: UpgradeOutcome::Refused,
         strategy: life.config.upgrade.strategy.to_string(),
@@ -249,12 +327,7 @@ fn refuse(life: &Life, answer: oneshot::Sender<UpgradeReport>, (kind, detail): R
         sockets: 0,
         connections: ConnectionCounts::default(),
         phases_ms: PhaseTimes::default(),
-        error: Some(UpgradeError {
-            step: "start".to_owned(),
-            kind: kind.to_owned(),
-            detail: detail.to_owned(),
-            stderr: String::new(),
-        }),
+        error: Some(error),
     };
     life.note(&report);
     // Whoever asked may have gone.
@@ -266,6 +339,24 @@ async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &m
     // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
     drop(requests);
     service_manager::tell_stopping();
+    drain(life, signals).await;
+    End::Stopped
+}
+
+/// The end of a process that serves beside one that serves again, whose the files at the paths are.
+async fn leave(
+    life: &Life,
+    requests: mpsc::Receiver<ControlRequest>,
+    signals: &mut Signals,
+    reason: String,
+) -> End {
+    drop(requests);
+    drain(life, signals).await;
+    End::Dismissed(reason)
+}
+
+/// Serves nobody any more.
+async fn drain(life: &Life, signals: &mut Signals) {
     life.phase(Phase::Draining);
     life.close_listeners().await;
     life.connections.direct(Directive::Close);
@@ -282,7 +373,6 @@ async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &m
     }
     let ended = life.connections.ended();
     tracing::info!(finished = ended.finished, closed = ended.closed, cut = ended.cut, "drained");
-    End::Stopped
 }
 
 /// Compares the settings in use with the file, and tells what an upgrade or a restart would change.

@@ -4,20 +4,27 @@
 //! new                                         old
 //!  | -- Hello --------------------------------> |   who I am, which protocol I speak
 //!  | <------- Welcome + control, listeners ---- |   or Refuse with the reason
-//!  |   loads its state                          |
+//!  |   loads what it serves                     |
 //!  | -- Ready --------------------------------> |   or Failed with the reason
 //!  | <------- Connection (the old one's own) -- |   probe: a request through the listener, answered
 //!  | -- Adopted ------------------------------> |   by the new process, seen by the old one
 //!  |                                            |   probation: does it stay alive?
+//!  | <------- State (in pieces) --------------- |   what the old one has in memory
+//!  | -- Taken --------------------------------> |   or Failed with the reason
 //!  | <------- Commit -------------------------- |
 //!  |   accepts                                  |
 //!  | -- Committed ----------------------------> |   stops to accept
+//!  | <------- State --------------------------- |   what came in between
 //!  | <------- Stopped ------------------------- |   no request begins here any more
 //!  |   publishes                                |
 //!  | <------- Connection + socket ------------- |   as each comes to a boundary
 //!  | -- Adopted ------------------------------> |   only now the old one lets go of its copy
+//!  | <------- State --------------------------- |   the rest
 //!  | <------- Done ---------------------------- |   and ends
 //! ```
+//!
+//! Where no `Commit` is awaited (`reuseport`, `reuseport-drain`, `stop-start`) the new one says `Loaded` in the place
+//! of `Ready`, gets its `State` at once, and says `Ready` when it serves.
 //!
 //! Until `Commit` only the old process accepts, so a new one that dies before it takes nothing along.
 
@@ -25,7 +32,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ProcessGeneration;
+use super::{ProcessGeneration, program::Program};
 use crate::{
     config::Strategy,
     http::Side,
@@ -33,7 +40,7 @@ use crate::{
 };
 
 /// Raised whenever an old and a new process could misunderstand each other; they refuse then.
-pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL: u32 = 4;
 
 /// One message; descriptors and raw bytes travel beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +53,20 @@ pub(super) enum Message {
     Refuse {
         reason: String,
     },
-    /// The new process has loaded its state and holds its listeners.
+    /// The new process, which waits for no `Commit`, has loaded what it serves.
+    Loaded,
+    /// The new process has loaded what it serves and holds its listeners; where it waits for no `Commit`, it serves.
     Ready,
     /// The new process cannot serve.
     Failed {
         detail: String,
     },
+    /// Bytes: a piece of a document with what the old process has in memory.
+    State {
+        more: bool,
+    },
+    /// The document is understood, and this process goes on from it.
+    Taken,
     /// Serve from now on.
     Commit {
         /// The last that the old process has served, and what it was made of.
@@ -90,6 +105,9 @@ pub(super) struct Hello {
     pub(super) version: String,
     /// What its configuration asks for; decides when nobody asked the old process for an upgrade.
     pub(super) strategy: Strategy,
+    /// Of what it takes along from memory. One that is older does not say.
+    #[serde(default)]
+    pub(super) state: u32,
     /// Proof that the old process started it.
     pub(super) ticket: Option<String>,
     /// How many descriptors it may have. One that is older does not say.
@@ -111,6 +129,11 @@ pub(super) struct Welcome {
     /// Where the old process keeps orders. One that is older does not say.
     #[serde(default)]
     pub(super) orders: Option<String>,
+    /// What the old process runs, and what ran before it.
+    #[serde(default)]
+    pub(super) program: Option<Program>,
+    #[serde(default)]
+    pub(super) previous: Option<Program>,
     pub(super) stderr: bool,
     pub(super) listeners: Vec<Side>,
     /// Files of unix sockets that the last process of the chain has to remove. One that is older has none.

@@ -20,7 +20,8 @@ use rustix::{
 /// The kernel tells the time of the boot in whole seconds.
 const BOOT_TIME_SLACK: Duration = Duration::from_secs(2);
 
-/// Writes our number, by rename, so that a reader never sees half of it.
+/// Writes our number, by rename, so that a reader never sees half of it. If that fails what is there is removed, as far
+/// as it can be: no file is better than the number of a process that is about to end.
 ///
 /// # Errors
 /// Those of writing and renaming a file beside `path`.
@@ -28,8 +29,14 @@ pub(super) fn write(path: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    fs::write(&beside, std::process::id().to_string())?;
-    fs::rename(&beside, path)
+    let written = fs::write(&beside, std::process::id().to_string()).and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        for stale in [beside.as_path(), path] {
+            // On a disk that cannot be written it stays, and is examined before anybody is signalled.
+            _ = fs::remove_file(stale);
+        }
+    }
+    written
 }
 
 /// Removes the file if it still holds our number.
@@ -126,6 +133,17 @@ mod tests {
         fs::write(&path, "1").unwrap();
         remove(&path);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".pid");
+        fs::create_dir(folder.path().join(".pid.new")).unwrap();
+        fs::write(&path, "4711").unwrap();
+        assert!(write(&path).is_err());
+        assert!(!path.exists(), "it named another process");
+        assert!(write(&folder.path().join("nowhere/.pid")).is_err());
     }
 
     #[test]

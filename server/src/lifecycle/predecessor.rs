@@ -6,12 +6,15 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{
+    carrying::{self, Pieces},
     channel::{self, Channel, ControlSocket},
     connections::Connections,
     listeners::Listener,
     message::{Hello, Message, PROTOCOL, Welcome},
     stream::Stream,
 };
+#[cfg(debug_assertions)]
+use crate::faults::{self, Fault};
 use crate::{
     config::Strategy,
     http::Side,
@@ -72,6 +75,7 @@ impl Predecessor {
             pid: std::process::id(),
             version: version.to_owned(),
             strategy,
+            state: carrying::version(),
             ticket,
             descriptors: Some(descriptors),
             batches: true,
@@ -112,6 +116,8 @@ impl Predecessor {
 pub(super) enum Turn {
     /// Serve from now on, and go on from what the old process served last.
     Commit { generation: Generation, digests: Digests },
+    /// A document with what the old process has in memory, whole.
+    State(Vec<u8>),
     /// No request begins in the old process any more.
     Stopped,
     /// Everything is handed over.
@@ -127,6 +133,7 @@ pub(super) enum Turn {
 /// # Errors
 /// When it does not keep to the protocol, or a socket cannot be used.
 pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> Result<Turn, Error> {
+    let mut pieces = Pieces::default();
     loop {
         let received = match channel.receive().await {
             Ok(received) => received,
@@ -141,6 +148,11 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
                 take(channel, connections, first, &sides, Vec::new(), received.descriptors).await?;
             }
             Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
+            Message::State { more } => {
+                if let Some(document) = pieces.add(&received.bytes, more)? {
+                    return Ok(Turn::State(document));
+                }
+            }
             Message::Stopped => return Ok(Turn::Stopped),
             Message::Done => return Ok(Turn::Done),
             Message::Refuse { reason } => return Ok(Turn::Refused(reason)),
@@ -166,6 +178,8 @@ async fn take(
         Stream::from_socket(socket)
     });
     let streams = streams.collect::<Result<Vec<_>, _>>().map_err(Error::Socket)?;
+    #[cfg(debug_assertions)]
+    faults::hang(if first == 0 { Fault::HangProbe } else { Fault::HangTransfer }).await;
     let through = first + (sides.len() as u64 - 1);
     // Said before the first byte is read: what the old process takes back is untouched.
     match channel.send(&Message::Adopted { through }, &[], &[]).await {

@@ -66,6 +66,8 @@ pub struct PhaseTimes {
     pub probe: Option<f64>,
     /// Watching whether the new process stays alive.
     pub probation: Option<f64>,
+    /// Making, sending and taking what the old process has in memory.
+    pub state: Option<f64>,
     /// Moving the idle connections.
     pub transfer: Option<f64>,
     /// Waiting for the requests in flight.
@@ -76,10 +78,10 @@ pub struct PhaseTimes {
 /// Why an upgrade did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeError {
-    /// The step that failed: `start`, `load`, `probe`, `probation`, `transfer`.
+    /// The step that failed: `start`, `load`, `probe`, `probation`, `state`, `commit`, `transfer`.
     pub step: String,
     /// One word: `missing`, `not-executable`, `not-a-program`, `exited`, `timeout`, `refused`, `died`,
-    /// `protocol`, `busy`, `not-ready`.
+    /// `protocol`, `state-version`, `failed`, `busy`; of a rollback also `no-previous` and `changed`.
     pub kind: String,
     /// What happened and how to mend it.
     pub detail: String,

@@ -2,11 +2,15 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Control, ControlRequest, Phase, ProcessGeneration, activation, binding,
+    Control, ControlRequest, Phase, ProcessGeneration, ProcessIdentity, Programs, activation, binding,
+    carrying,
     channel::{self, Channel, ControlSocket},
     descriptors,
     life::Life,
@@ -14,10 +18,13 @@ use super::{
     main_loop,
     message::Message,
     pid_file,
-    predecessor::{self, Predecessor, Turn},
+    predecessor::{self, Predecessor, TICKET_VARIABLE, Turn},
     signals::Signals,
 };
+#[cfg(debug_assertions)]
+use crate::faults::{self, Fault};
 use crate::{
+    carried,
     config::{Config, Strategy},
     effective, http, identity,
     reload::{self, Copies, Reload},
@@ -62,6 +69,8 @@ pub enum Error {
     Secrets(#[from] secrets::Error),
     #[error("load what is served")]
     Reload(#[from] reload::Refused),
+    #[error(transparent)]
+    State(#[from] carried::Refused),
     #[error("open the store")]
     Store(#[from] stores::Error),
     #[error("tell the process that serves now that this one is ready")]
@@ -94,11 +103,15 @@ async fn live(config: Arc<Config>, passed: Vec<Listener>) -> Result<(), Error> {
     let patience = config.upgrade.start_timeout + config.upgrade.drain;
     let descriptors = descriptors::raise(config.limits.connections_max);
     let strategy = config.upgrade.strategy;
+    #[cfg(debug_assertions)]
+    if std::env::var_os(TICKET_VARIABLE).is_some() {
+        faults::hang(Fault::HangStart).await;
+    }
     let predecessor =
         Predecessor::find(&config.upgrade.socket, strategy, &version, descriptors, patience).await?;
     let channel = predecessor.as_ref().map(|predecessor| predecessor.channel.clone());
     let served = match prepare(config, predecessor, passed).await {
-        Ok(ready) => ready.serve(signals).await,
+        Ok(ready) => Box::pin(ready.serve(signals)).await,
         Err(error) => Err(error),
     };
     if let (Some(channel), Err(error)) = (channel, &served) {
@@ -140,19 +153,19 @@ async fn prepare(
         }
         None => (config.upgrade.strategy, ProcessGeneration::FIRST, None),
     };
-    let (control_socket, inherited, channel) = match predecessor {
+    let (control_socket, inherited, channel, programs) = match predecessor {
         Some(Predecessor { control, mut listeners, channel, welcome }) => {
             listeners.extend(passed);
             for listener in &mut listeners {
                 listener.own_file_of(&welcome.files);
             }
-            (control, listeners, Some(channel))
+            (control, listeners, Some(channel), Programs::after(welcome.program, welcome.previous))
         }
         None => {
             let path = &config.upgrade.socket;
             let control = ControlSocket::bind(path)
                 .map_err(|source| Error::ControlSocket { path: path.display().to_string(), source })?;
-            (control, passed, None)
+            (control, passed, None, Programs::after(None, None))
         }
     };
     warn_of_queues(strategy);
@@ -180,6 +193,7 @@ async fn prepare(
     let app = http::App::new(http::Parts {
         config: Arc::clone(&config),
         identity: identity.clone(),
+        programs,
         secrets: Secrets::load(&config)?,
         snapshots,
         reload: Arc::clone(&reload),
@@ -189,6 +203,8 @@ async fn prepare(
         metrics: Arc::new(Metrics::new()),
     });
     app.learn_what_is_left().await;
+    // Until it is told what its predecessor has counted.
+    app.settle(channel.is_none());
     let life = Life::new(config, identity, app, reload, control_socket, bound, phase);
     let last = last.unwrap_or(Generation(0));
     Ok(Prepared { life, strategy, requests, store, sources, predecessor: channel, last })
@@ -208,6 +224,7 @@ fn warn_of_queues(strategy: Strategy) {
 impl Prepared {
     async fn serve(self, signals: Signals) -> Result<(), Error> {
         let Self { life, strategy, requests, store, sources, predecessor, last } = self;
+        let came_after = predecessor.is_some();
         let tasks = Tasks::default();
         let following =
             effective::follow(Arc::clone(&life.config), Arc::clone(&life.reload), Arc::clone(&store));
@@ -235,24 +252,29 @@ impl Prepared {
             drop(tasks.spawn(Arc::clone(registration).run(Arc::clone(&life.reload))));
             registration.enter();
         }
-        claim_pid_file(&life, strategy, &tasks);
+        let claim = claim_pid_file(&life, strategy, &tasks);
         if let Some(channel) = &predecessor {
             let word = if strategy.commits() { Message::Committed } else { Message::Ready };
             channel.send(&word, &[], &[]).await?;
         }
-        let end = main_loop::run(&life, requests, predecessor, signals).await;
+        tell_who_serves(&life.identity, came_after);
+        let end = main_loop::run(&life, requests, predecessor, claim, signals).await;
         life.phase(Phase::Stopped);
         stop.cancel();
         if !sourcing.finish(SOURCES_END).await {
             tracing::warn!("a source is still at work");
         }
         store.close().await;
-        if end == main_loop::End::Stopped {
-            // Nobody comes after us. A successor's files are left alone.
-            pid_file::remove(&life.config.global.pid);
-            ControlSocket::remove(&life.config.upgrade.socket);
+        match end {
+            // A successor's files are left alone.
+            main_loop::End::Replaced => Ok(()),
+            main_loop::End::Stopped => {
+                pid_file::remove(&life.config.global.pid);
+                ControlSocket::remove(&life.config.upgrade.socket);
+                Ok(())
+            }
+            main_loop::End::Dismissed(reason) => Err(Error::Dismissed(reason)),
         }
-        Ok(())
     }
 }
 
@@ -263,19 +285,35 @@ async fn take_over(
     channel: Channel,
     last: Generation,
 ) -> Result<Option<Channel>, Error> {
-    if !strategy.commits() {
-        // This process has listeners of its own and serves as soon as it can. The old one has published nothing
-        // since it said what it serves.
-        go_on(life, last, None).await?;
-        life.reload.reopen();
-        return Ok(Some(channel));
-    }
-    match channel.send(&Message::Ready, &[], &[]).await {
+    #[cfg(debug_assertions)]
+    faults::hang(Fault::HangLoad).await;
+    let word = if strategy.commits() { Message::Ready } else { Message::Loaded };
+    match channel.send(&word, &[], &[]).await {
         // What it has sent before is read in the next step, and that it has gone.
         Ok(()) | Err(channel::Error::Gone) => {}
         Err(error) => return Err(error.into()),
     }
-    match predecessor::adopt(&channel, &life.connections).await? {
+    let mut turn = predecessor::adopt(&channel, &life.connections).await?;
+    if let Turn::State(document) = turn {
+        #[cfg(debug_assertions)]
+        faults::hang(Fault::HangState).await;
+        carrying::absorb(&life.app, document).await?;
+        match channel.send(&Message::Taken, &[], &[]).await {
+            Ok(()) | Err(channel::Error::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !strategy.commits() {
+            // This process has listeners of its own and serves as soon as it can. The old one has published nothing
+            // since it said what it serves.
+            go_on(life, last, None).await?;
+            life.reload.reopen();
+            return Ok(Some(channel));
+        }
+        turn = predecessor::adopt(&channel, &life.connections).await?;
+    }
+    #[cfg(debug_assertions)]
+    faults::hang(Fault::HangCommit).await;
+    match turn {
         Turn::Commit { generation, digests } => {
             go_on(life, generation, Some(&digests)).await?;
             if strategy != Strategy::HandoffLive {
@@ -289,9 +327,12 @@ async fn take_over(
             let last = life.reload.copies().and_then(|copies| copies.last_generation()).max(Some(last));
             go_on(life, last.unwrap_or(Generation(0)), None).await?;
             life.reload.reopen();
+            life.app.settle(true);
             Ok(None)
         }
-        Turn::Done | Turn::Stopped => Err(Error::Dismissed("it was done before it began".to_owned())),
+        Turn::State(_) | Turn::Done | Turn::Stopped => {
+            Err(Error::Dismissed("it was done before it began".to_owned()))
+        }
         Turn::Refused(reason) => Err(Error::Dismissed(reason)),
     }
 }
@@ -301,20 +342,33 @@ async fn go_on(life: &Arc<Life>, last: Generation, theirs: Option<&Digests>) -> 
     Ok(sources::catch_up(&life.config, &life.reload, last, theirs).await?)
 }
 
+/// The line for whoever has started this process by hand, whatever the log level is: without it, he is told by the exit
+/// status and the reason.
+fn tell_who_serves(identity: &ProcessIdentity, came_after: bool) {
+    let ProcessIdentity { pid, version, process } = identity;
+    let how = if came_after { "taken over" } else { "started" };
+    tracing::info!(target: telemetry::NOTICE, "process {process} (release {version}, pid {pid}) serves: {how}");
+}
+
 /// Writes the pid file, before anybody is told that this process serves. Where both bind the port whom it named
 /// before is first made to leave, as the seed does, which takes its time.
-fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) {
+fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) -> Option<JoinHandle<()>> {
     let path = life.config.global.pid.clone();
     if !strategy.binds_twice() {
-        return write_pid_file(&path);
+        write_pid_file(&path);
+        return None;
     }
     // The old process needs its drain time, and a little more to end.
     let patience = life.config.upgrade.drain + Duration::from_secs(2);
-    drop(tasks.spawn_blocking(move || {
+    #[cfg(debug_assertions)]
+    if faults::strikes(Fault::HangCommit) {
+        return None;
+    }
+    Some(tasks.spawn_blocking(move || {
         let retired = pid_file::retire(&path, patience);
         tracing::info!(?retired, "the process of the pid file");
         write_pid_file(&path);
-    }));
+    }))
 }
 
 fn write_pid_file(path: &Path) {

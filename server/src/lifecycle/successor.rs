@@ -5,6 +5,7 @@
 //! this process takes back every connection that was not acknowledged and accepts again.
 
 mod failure;
+mod memory;
 mod trial;
 
 use std::{
@@ -18,8 +19,10 @@ use tokio::{
     time::{Instant as Deadline, timeout, timeout_at},
 };
 
+use self::failure::Step;
 use super::{
     ConnectionCounts, Phase, PhaseTimes, ProcessIdentity, UpgradeError, UpgradeOutcome, UpgradeReport,
+    carrying::HandedOn,
     channel::{self, Channel},
     connections::{Directive, Parcel},
     life::Life,
@@ -27,17 +30,7 @@ use super::{
     newcomer::Newcomer,
     service_manager, transfer,
 };
-use crate::config::Strategy;
-
-/// How long an idle connection may be used once more before `handoff`, `inherit`, `activate` and `reuseport-drain`
-/// close it.
-const IDLE_GRACE: Duration = Duration::from_secs(1);
-
-/// How long a committed successor may take to accept, and the seed's signals to arrive.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the clients that asked for the upgrade may take to read the outcome.
-const FAREWELL: Duration = Duration::from_secs(1);
+use crate::config::{self, Strategy};
 
 /// How long a process that failed may take to make room for its refusal.
 const REFUSAL: Duration = Duration::from_millis(100);
@@ -77,6 +70,7 @@ pub(super) struct Swap {
     channel: Option<Channel>,
     /// The new process takes several connections in one message.
     batches: bool,
+    handed_on: Option<HandedOn>,
     /// Connections that the new process was sent and has not acknowledged.
     back: Vec<Parcel>,
 }
@@ -98,6 +92,7 @@ impl Swap {
             newcomer: None,
             channel: None,
             batches: false,
+            handed_on: None,
             back: Vec::new(),
             life,
         }
@@ -147,23 +142,29 @@ impl Swap {
             Strategy::StopStart => {}
             Strategy::Reuseport => {
                 self.await_signal().await?;
+                self.send_rest().await?;
                 self.stop_serving().await;
             }
             Strategy::ReuseportDrain => {
                 self.await_signal().await?;
                 self.life.phase(Phase::Draining);
                 self.life.empty_listeners().await;
+                self.send_rest().await?;
                 self.answer_once_more().await;
             }
             Strategy::Handoff | Strategy::Inherit | Strategy::Activate => {
                 self.prove().await?;
+                self.send_state().await?;
                 self.commit().await?;
+                self.send_rest().await?;
                 self.answer_once_more().await;
             }
             Strategy::HandoffLive => {
                 self.prove().await?;
+                self.send_state().await?;
                 self.commit().await?;
                 self.life.connections.direct(Directive::Move);
+                self.send_rest().await?;
                 let channel = self.channel("transfer")?;
                 if let Err(error) = channel.send(&Message::Stopped, &[], &[]).await {
                     return Err(self.broken("transfer", &error));
@@ -176,13 +177,13 @@ impl Swap {
 
     /// Makes the new process serve, then stops to accept here.
     async fn commit(&mut self) -> Result<(), UpgradeError> {
-        let channel = self.channel("transfer")?;
+        let channel = self.channel("commit")?;
         let (generation, digests) = self.life.close_reload().await;
         if let Err(error) = channel.send(&Message::Commit { generation, digests }, &[], &[]).await {
-            return Err(self.broken("transfer", &error));
+            return Err(self.broken("commit", &error));
         }
         self.life.commit();
-        self.expect(&Message::Committed, "transfer", Deadline::now() + COMMIT_TIMEOUT).await?;
+        self.expect(&Message::Committed, Step::Commit).await?;
         self.life.phase(Phase::HandingOver);
         self.life.stop_accepting().await;
         Ok(())
@@ -223,12 +224,12 @@ impl Swap {
         let newcomer = self.newcomer.as_mut();
         tokio::select! {
             biased;
-            signal = timeout(COMMIT_TIMEOUT, retired.notified()) => {
+            signal = timeout(Step::Commit.limit(&self.life.config), retired.notified()) => {
                 if signal.is_err() {
-                    return Err(self.late("transfer", "did not signal this process"));
+                    return Err(self.late(Step::Commit, "did not signal this process"));
                 }
             }
-            detail = ended(newcomer) => return Err(self.error("transfer", "died", detail)),
+            detail = ended(newcomer) => return Err(self.error("commit", "died", detail)),
         }
         self.life.commit();
         self.times.transfer = Some(self.lap());
@@ -237,8 +238,8 @@ impl Swap {
 
     /// Each connection may be used for one more request, whose answer announces its end.
     async fn answer_once_more(&mut self) {
-        let drain = self.life.config.upgrade.drain;
-        self.life.connections.direct(Directive::LastAnswer { grace: IDLE_GRACE.min(drain) });
+        let config::UpgradeSettings { drain, idle_grace, .. } = self.life.config.upgrade;
+        self.life.connections.direct(Directive::LastAnswer { grace: idle_grace.min(drain) });
         self.life.connections.quiet(drain).await;
         self.times.drain = Some(self.lap());
     }
@@ -254,17 +255,21 @@ impl Swap {
 
     /// After the outcome is told: the last connections leave, and the successor learns that all is its own.
     async fn farewell(&mut self) {
+        let limit = self.life.config.upgrade.farewell;
         if self.strategy == Strategy::HandoffLive
-            && let Err(error) = self.transfer(transfer::Until::Empty, FAREWELL).await
+            && let Err(error) = self.transfer(transfer::Until::Empty, limit).await
         {
             tracing::warn!(%error.detail, "the last connections could not be handed over");
         }
-        self.life.connections.gone(FAREWELL).await;
+        self.life.connections.gone(limit).await;
         // Then nobody has those that the successor drops but itself.
         self.life.leave_listeners().await;
+        if let Err(error) = self.send_rest().await {
+            tracing::warn!(%error.detail, "the last counts are lost");
+        }
         if let Some(channel) = &self.channel {
-            // A successor that is gone by now needs no farewell.
-            _ = channel.send(&Message::Done, &[], &[]).await;
+            // A successor that is gone by now, or stopped, needs no farewell.
+            _ = timeout(limit, channel.send(&Message::Done, &[], &[])).await;
         }
         if let Some(newcomer) = &mut self.newcomer {
             newcomer.take_over();
@@ -284,8 +289,19 @@ impl Swap {
         error
     }
 
-    /// Waits until the new process says `word`.
-    async fn expect(&mut self, word: &Message, step: &str, deadline: Deadline) -> Result<(), UpgradeError> {
+    /// Waits until the new process says `word`, for as long as the step may take.
+    async fn expect(&mut self, word: &Message, step: Step) -> Result<(), UpgradeError> {
+        let deadline = Deadline::now() + step.limit(&self.life.config);
+        self.expect_until(word, step, deadline).await
+    }
+
+    async fn expect_until(
+        &mut self,
+        word: &Message,
+        limited: Step,
+        deadline: Deadline,
+    ) -> Result<(), UpgradeError> {
+        let step = limited.word();
         let channel = self.channel(step)?;
         let newcomer = self.newcomer.as_mut();
         let received = tokio::select! {
@@ -298,7 +314,7 @@ impl Swap {
             Ok(Ok(received)) => Err(self.unexpected(step, received.message)),
             Ok(Err(channel::Error::Gone)) => Err(self.gone(step).await),
             Ok(Err(error)) => Err(self.broken(step, &error)),
-            Err(_) => Err(self.late(step, "did not get any further")),
+            Err(_) => Err(self.late(limited, "did not get any further")),
         }
     }
 
@@ -341,10 +357,6 @@ impl Swap {
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
         millis(now.saturating_duration_since(std::mem::replace(&mut self.lap, now)))
-    }
-
-    fn start_deadline(&self) -> Deadline {
-        Deadline::from_std(self.lap + self.life.config.upgrade.start_timeout)
     }
 }
 

@@ -29,9 +29,6 @@ const WINDOW: usize = 256;
 const BATCH: usize = 64;
 const _: () = assert!(BATCH <= channel::DESCRIPTORS_MAX, "a batch must fit into one message");
 
-/// How long the successor may take to acknowledge one.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// When the transfer is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
@@ -94,6 +91,7 @@ pub(super) async fn run(
         sent: VecDeque::new(),
         handed_over: 0,
         idle_moved: Duration::ZERO,
+        patience: life.config.upgrade.transfer_timeout,
     };
     let result = transfer.run(life, &mut parcels, until, limit).await;
     life.connections.metrics().connections_handed_over.inc_by(transfer.handed_over.into());
@@ -114,6 +112,8 @@ struct Transfer<'a> {
     sent: VecDeque<Sent>,
     handed_over: u32,
     idle_moved: Duration,
+    /// How long the successor may take to acknowledge one.
+    patience: Duration,
 }
 
 impl Transfer<'_> {
@@ -140,7 +140,7 @@ impl Transfer<'_> {
             }
             tokio::select! {
                 biased;
-                received = acknowledged(self.channel, !self.sent.is_empty()) => {
+                received = acknowledged(self.channel, !self.sent.is_empty(), self.patience) => {
                     self.acknowledge(&received?.message)?;
                 }
                 parcel = parcels.recv(), if self.sent.len() < WINDOW => {
@@ -181,7 +181,7 @@ impl Transfer<'_> {
     async fn send_one(&self, id: u64) -> Result<(), channel::Error> {
         let Some(sent) = self.sent.iter().find(|sent| sent.id == id) else { return Ok(()) };
         let message = Message::Connection { id, side: sent.side };
-        in_time(self.channel.send(&message, &sent.bytes, &[sent.socket.as_fd()])).await
+        in_time(self.channel.send(&message, &sent.bytes, &[sent.socket.as_fd()]), self.patience).await
     }
 
     /// All from number `first` on.
@@ -189,7 +189,7 @@ impl Transfer<'_> {
         let batch: Vec<&Sent> = self.sent.iter().filter(|sent| sent.id >= first).collect();
         let message = Message::Connections { first, sides: batch.iter().map(|sent| sent.side).collect() };
         let descriptors: Vec<_> = batch.iter().map(|sent| sent.socket.as_fd()).collect();
-        in_time(self.channel.send(&message, &[], &descriptors)).await
+        in_time(self.channel.send(&message, &[], &descriptors), self.patience).await
     }
 
     fn acknowledge(&mut self, message: &Message) -> Result<(), channel::Error> {
@@ -206,12 +206,19 @@ impl Transfer<'_> {
     }
 }
 
-async fn acknowledged(channel: &Channel, awaited: bool) -> Result<channel::Received, channel::Error> {
-    if awaited { in_time(channel.receive()).await } else { channel.receive().await }
+async fn acknowledged(
+    channel: &Channel,
+    awaited: bool,
+    patience: Duration,
+) -> Result<channel::Received, channel::Error> {
+    if awaited { in_time(channel.receive(), patience).await } else { channel.receive().await }
 }
 
-async fn in_time<T>(step: impl Future<Output = Result<T, channel::Error>>) -> Result<T, channel::Error> {
-    timeout(ACKNOWLEDGE_TIMEOUT, step).await.unwrap_or_else(|_| {
+async fn in_time<T>(
+    step: impl Future<Output = Result<T, channel::Error>>,
+    patience: Duration,
+) -> Result<T, channel::Error> {
+    timeout(patience, step).await.unwrap_or_else(|_| {
         Err(channel::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the new process does not answer")))
     })
 }

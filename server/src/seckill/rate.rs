@@ -73,6 +73,34 @@ impl UserLimit {
     }
 }
 
+impl UserLimit {
+    /// What is left at `now` of what each user has used up, in nanoseconds, for the next process. The users of one
+    /// shard wait while it is copied, less than a millisecond.
+    #[must_use]
+    pub fn used(&self, now: Timestamp) -> Vec<(UserId, u32)> {
+        let now_ns = nanoseconds(now);
+        let mut used = Vec::new();
+        for shard in &self.due_ns {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            used.extend(shard.iter().filter_map(|(user, due)| Some((*user, left(*due, now_ns)?))));
+        }
+        used
+    }
+
+    /// Adds what was used up elsewhere, as [`UserLimit::used`] told it. Who finds no room is forgotten.
+    pub fn add(&self, used: &[(UserId, u32)], now: Timestamp) {
+        let now_ns = nanoseconds(now);
+        for (user, left_ns) in used {
+            let shard = usize::try_from(user.0 % SHARDS as u64).unwrap_or(0);
+            let mut due_ns = self.due_ns[shard].lock().unwrap_or_else(PoisonError::into_inner);
+            if due_ns.len() < USERS_PER_SHARD_MAX || due_ns.contains_key(user) {
+                let due = due_ns.entry(*user).or_insert(now_ns);
+                *due = later(*due, *left_ns, now_ns);
+            }
+        }
+    }
+}
+
 impl Default for UserLimit {
     fn default() -> Self {
         Self::new()
@@ -93,6 +121,22 @@ impl SharedLimit {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| advance(due, per_second, now_ns));
         counted.is_ok()
     }
+
+    /// What is left at `now` of what was used up, in nanoseconds.
+    #[must_use]
+    pub fn used(&self, now: Timestamp) -> u32 {
+        left(self.due_ns.load(Ordering::Relaxed), nanoseconds(now)).unwrap_or(0)
+    }
+
+    /// Adds what was used up elsewhere, as [`SharedLimit::used`] told it.
+    pub fn add(&self, left_ns: u32, now: Timestamp) {
+        let now_ns = nanoseconds(now);
+        let added = self
+            .due_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| Some(later(due, left_ns, now_ns)));
+        // It always has a value to put in.
+        _ = added;
+    }
 }
 
 /// When the request after one at `now_ns` is due; `None`: this one is too early.
@@ -102,6 +146,17 @@ fn advance(due_ns: i64, per_second: u32, now_ns: i64) -> Option<i64> {
     let start_ns = if due_ns > now_ns + WINDOW_NS { now_ns } else { due_ns.max(now_ns) };
     let next_ns = start_ns + interval_ns;
     (next_ns <= now_ns + WINDOW_NS).then_some(next_ns)
+}
+
+/// Nanoseconds from `now_ns` until `due_ns`, within the window; `None`: it is over, or the clock was set back.
+fn left(due_ns: i64, now_ns: i64) -> Option<u32> {
+    u32::try_from(due_ns - now_ns).ok().filter(|left| *left > 0 && i64::from(*left) <= WINDOW_NS)
+}
+
+/// When the next request is due if so much more was used up; no later than at the end of a window.
+fn later(due_ns: i64, left_ns: u32, now_ns: i64) -> i64 {
+    let mine = left(due_ns, now_ns).unwrap_or(0);
+    now_ns + (i64::from(mine) + i64::from(left_ns)).min(WINDOW_NS)
 }
 
 /// After the Unix epoch; the sum with a window is far from the ends of the range until the year 2262.
@@ -193,6 +248,30 @@ mod tests {
             }
         });
         assert_eq!(passed.into_inner(), 300);
+    }
+
+    #[test]
+    fn what_is_used_up_counts_in_another_process_with_another_clock() {
+        let (old, new) = (UserLimit::new(), UserLimit::new());
+        assert_eq!(admitted(&old, 4, 9_000_000, 3), 3);
+        assert!(old.admit(UserId(9), 4, at_us(7_000_000)), "long ago");
+        let used = old.used(at_us(9_100_000));
+        assert_eq!(used, [(UserId(1), 650_000_000)]);
+        new.add(&used, at_us(500));
+        assert_eq!(admitted(&new, 4, 500, 10), 1, "three of four are used up, less a tenth of a second");
+        assert_eq!(admitted(&new, 4, 500 + 249_999, 10), 1);
+        assert_eq!(admitted(&new, 4, 500 + 250_000, 10), 0);
+        // What the old one let through meanwhile is added; more than a window is no debt.
+        new.add(&[(UserId(1), 900_000_000), (UserId(2), 250_000_000)], at_us(250_500));
+        assert_eq!(admitted(&new, 4, 250_500 + 249_999, 10), 0);
+        assert_eq!(admitted(&new, 4, 250_500 + 250_000, 10), 1);
+        assert_eq!((0..10).filter(|_| new.admit(UserId(2), 4, at_us(250_500))).count(), 3);
+        let (old, new) = (SharedLimit::default(), SharedLimit::default());
+        assert_eq!((0..10).filter(|_| old.admit(5, at_us(0))).count(), 5);
+        assert_eq!((old.used(at_us(0)), old.used(at_us(2_000_000))), (1_000_000_000, 0));
+        new.add(old.used(at_us(0)), at_us(70));
+        assert_eq!((0..10).filter(|_| new.admit(5, at_us(200_069))).count(), 0);
+        assert_eq!((0..10).filter(|_| new.admit(5, at_us(200_070))).count(), 1);
     }
 
     #[test]

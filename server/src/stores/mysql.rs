@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::activities::ActivityTable;
 pub(super) use self::{fence::Epoch, tables::Position};
-use super::patience::within;
+use super::{absence::Absence, patience::within};
 use crate::{
     config::{self, MysqlSettings},
     telemetry::chain,
@@ -72,6 +72,7 @@ struct Shared {
     permits: ArcSwap<Semaphore>,
     up: watch::Sender<bool>,
     trouble: Mutex<Option<Trouble>>,
+    absence: Absence,
 }
 
 /// Why it is away.
@@ -120,6 +121,7 @@ impl Mysql {
             permits: ArcSwap::from_pointee(semaphore(CONNECTIONS)),
             up: watch::Sender::new(false),
             trouble: Mutex::new(None),
+            absence: Absence::default(),
         })))
     }
 
@@ -144,6 +146,11 @@ impl Mysql {
     pub(super) fn trouble(&self) -> Option<String> {
         let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         trouble.as_ref().map(|trouble| trouble.text.clone())
+    }
+
+    /// Since when it is away.
+    pub(super) fn absence(&self) -> &Absence {
+        &self.0.absence
     }
 
     /// It is there and will not let us in, however long we wait.
@@ -290,6 +297,10 @@ impl Mysql {
     }
 
     fn trouble_is(&self, trouble: Option<Trouble>) {
+        match trouble {
+            Some(_) => self.0.absence.begin(),
+            None => self.0.absence.end(),
+        }
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 

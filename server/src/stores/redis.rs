@@ -12,6 +12,7 @@ mod error;
 mod keeper;
 mod link;
 mod script;
+mod standing;
 
 use std::{
     fmt,
@@ -24,13 +25,13 @@ use std::{
 
 use prometheus_client::metrics::gauge::Gauge;
 use redis::{ErrorKind, ServerErrorKind, Value, cmd};
-use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::error::Error;
 pub(super) use self::keeper::Wanted;
 pub(in crate::stores) use self::script::Entry;
+pub use self::standing::Services;
 use self::{
     consumer::Consumer,
     error::unavailable,
@@ -74,29 +75,6 @@ pub struct Store {
     writing: (Tasks, CancellationToken),
     tasks: Tasks,
     stop: CancellationToken,
-}
-
-/// How the services stand.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Services {
-    pub redis: Service,
-    pub mysql: Service,
-    /// Orders in the stream that are not in MySQL, as far as known.
-    pub orders_waiting: u64,
-    /// Orders that this process has put into MySQL.
-    pub orders_written: u64,
-    /// Orders that could not be put there, because another one has their key.
-    pub orders_conflicting: u64,
-    /// Whether Redis logs what it does (`appendonly`); `None`: it is away.
-    pub redis_has_log: Option<bool>,
-}
-
-/// How a service stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Service {
-    pub up: bool,
-    /// Why it is not.
-    pub trouble: Option<String>,
 }
 
 impl Store {
@@ -316,19 +294,6 @@ impl Store {
             ("orders_waiting", "Orders that are not in MySQL yet", self.links.waiting().clone()),
             ("orders_conflicting", "Orders of which the key was taken in MySQL", self.conflicts.clone()),
         ]
-    }
-
-    pub(super) fn services(&self) -> Services {
-        let number = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
-        let has_log = self.links.take().map(|taken| taken.line.has_log);
-        Services {
-            redis: Service { up: has_log.is_some(), trouble: self.links.trouble() },
-            mysql: Service { up: *self.mysql.up().borrow(), trouble: self.mysql.trouble() },
-            orders_waiting: number(self.links.waiting()),
-            orders_written: self.counters.written.get(),
-            orders_conflicting: number(&self.conflicts),
-            redis_has_log: has_log,
-        }
     }
 
     /// Writes what is in hand; what is left is written by others, or by the next start.

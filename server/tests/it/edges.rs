@@ -165,6 +165,32 @@ fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
     assert_eq!(client.get("/event/list").process(), 2);
 }
 
+/// One that was started by hand is nobody's child, and cannot be killed.
+#[test]
+fn a_process_started_by_hand_that_is_stopped_as_it_takes_over_leaves_when_it_goes_on() {
+    let server = Server::start_with("handoff-live", "transfer_timeout_ms = 300");
+    let old = server.pid();
+    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
+    server.start_beside();
+    server.until_process(2);
+    eventually("the line of who serves", || server.log().contains("serves: taken over").then_some(()));
+    let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
+    let new = Pid::from_raw(i32::try_from(new).unwrap()).unwrap();
+    kill_process(new, Signal::STOP).unwrap();
+    client.send("56789");
+    assert_eq!(client.answer().unwrap().process(), 1);
+    eventually("the old process", || (server.pid() == old).then_some(()));
+    kill_process(new, Signal::CONT).unwrap();
+    let reason = "failed to take over: the process that serves now goes on alone: ";
+    eventually("its last line", || server.log().contains(reason).then_some(()));
+    assert_eq!(client.get("/event/list").process(), 1);
+    for _ in 0..20 {
+        assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    }
+    server.upgrade();
+    assert_eq!(client.get("/event/list").process(), 2);
+}
+
 #[test]
 fn a_drain_is_refused_while_an_upgrade_goes_on() {
     let server = Server::start_with("handoff-live", "start_timeout_ms = 3000");

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Asks for an upgrade that must fail in this way and cost nothing.
-fn check(server: &Server, binary: &Path, status: u16, step: &str, kind: &str, detail: &str) {
+pub(crate) fn check(server: &Server, binary: &Path, status: u16, step: &str, kind: &str, detail: &str) {
     let mut idle = Client::connect(server.public);
     let before = idle.get("/event/list").process();
     let answer = server.upgrade_to(binary);

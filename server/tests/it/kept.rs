@@ -241,6 +241,7 @@ fn a_change_between_welcome_and_commit_is_told_in_the_commit() {
         successor.until("connection");
         successor.say(&json!({ "is": "adopted", "through": 0 }));
         answer_probes(&mut successor);
+        successor.takes_state();
         let commit = successor.until("commit");
         assert_eq!(commit["generation"], pushed);
         drop(successor);
@@ -267,6 +268,7 @@ fn what_a_successor_that_dies_has_published_is_taken_over() {
     successor.until("connection");
     successor.say(&json!({ "is": "adopted", "through": 0 }));
     answer_probes(&mut successor);
+    successor.takes_state();
     successor.until("commit");
     fs::write(&copy, theirs).unwrap();
     fs::write(server.path(".seckill-config/generation"), "00000000000000000009\n").unwrap();

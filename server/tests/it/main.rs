@@ -7,10 +7,13 @@
 )]
 
 mod activation;
+mod carried;
 mod catalogue;
 mod cli;
 mod client;
 mod daemon;
+#[cfg(debug_assertions)]
+mod deadlines;
 mod edges;
 mod etcd;
 mod etcd_members;
@@ -23,8 +26,10 @@ mod kept;
 mod life;
 mod listeners;
 mod nodes;
+mod pid_file;
 mod push;
 mod reload;
+mod rollback;
 mod scripted;
 mod server;
 mod service_losses;

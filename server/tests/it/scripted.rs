@@ -18,6 +18,9 @@ use crate::{
     server::{BINARY, Server, eventually},
 };
 
+/// The one that is spoken.
+const PROTOCOL: u32 = 4;
+
 /// A process that speaks the protocol by hand.
 pub(crate) struct Scripted {
     socket: OwnedFd,
@@ -59,16 +62,22 @@ impl Scripted {
     pub(crate) fn welcomed(server: &Server) -> Self {
         eventually("a welcome", || {
             let mut scripted = Self::connect(server);
-            (scripted.greet(3)["is"] == "welcome").then_some(scripted)
+            (scripted.greet(PROTOCOL)["is"] == "welcome").then_some(scripted)
         })
     }
 
     fn greet(&mut self, protocol: u32) -> Value {
         self.say(&json!({
             "is": "hello", "protocol": protocol, "pid": std::process::id(), "version": "scripted",
-            "strategy": "handoff-live", "ticket": null,
+            "strategy": "handoff-live", "state": 1, "ticket": null,
         }));
         self.hear()
+    }
+
+    /// Takes what the old process has in memory.
+    pub(crate) fn takes_state(&mut self) {
+        while self.until("state")["more"] == true {}
+        self.say(&json!({ "is": "taken" }));
     }
 
     pub(crate) fn until(&mut self, word: &str) -> Value {
@@ -136,6 +145,7 @@ fn it_dies_after_it_was_told_to_serve() {
         // It answers the probe: by hand, on the descriptor that came with it.
         successor.say(&json!({ "is": "adopted", "through": 0 }));
         answer_probes(&mut successor);
+        successor.takes_state();
         assert_eq!(successor.until("commit")["is"], "commit");
         if dies_while_moving {
             successor.say(&json!({ "is": "committed" }));
@@ -160,6 +170,7 @@ fn a_change_while_a_successor_takes_over_is_not_lost_when_it_dies() {
     successor.until("connection");
     successor.say(&json!({ "is": "adopted", "through": 0 }));
     answer_probes(&mut successor);
+    successor.takes_state();
     assert_eq!(successor.until("commit")["is"], "commit");
     std::fs::write(server.path("blacklist.txt"), "1\n2\n3\n").unwrap();
     drop(successor);
@@ -171,11 +182,16 @@ fn a_change_while_a_successor_takes_over_is_not_lost_when_it_dies() {
 
 /// Answers the two requests that the old process asks on the probe's connection.
 pub(crate) fn answer_probes(successor: &mut Scripted) {
+    drop(answer_probe(successor, 2));
+}
+
+/// Answers so many of them; the connection stays open as long as what is returned.
+pub(crate) fn answer_probe(successor: &mut Scripted, answers: u32) -> std::net::TcpStream {
     use std::io::{Read as _, Write as _};
     let socket = successor.descriptors.pop().expect("the probe must come with its socket");
     let mut socket = std::net::TcpStream::from(socket);
     socket.set_nonblocking(false).unwrap();
-    for _ in 0..2 {
+    for _ in 0..answers {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -184,6 +200,7 @@ pub(crate) fn answer_probes(successor: &mut Scripted) {
         }
         socket.write_all(b"HTTP/1.1 200 OK\r\nx-seckill-process: 2\r\ncontent-length: 2\r\n\r\n{}").unwrap();
     }
+    socket
 }
 
 #[test]
@@ -197,7 +214,7 @@ fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
 
     let mut late = Scripted::connect(&server);
     late.say(&json!({
-        "is": "hello", "protocol": 3, "pid": 1, "version": "late", "strategy": "handoff-live", "ticket": "old",
+        "is": "hello", "protocol": PROTOCOL, "pid": 1, "version": "late", "strategy": "handoff-live", "ticket": "old",
     }));
     assert_eq!(late.hear()["is"], "refuse");
     assert_eq!(late.descriptors.len(), 0);

@@ -5,22 +5,82 @@ use std::{io::ErrorKind, time::Duration};
 use tokio::time::timeout;
 
 use super::{Swap, ended};
-use crate::lifecycle::{
-    UpgradeError,
-    channel::{self, Received},
-    message::Message,
+use crate::{
+    config::Config,
+    lifecycle::{
+        UpgradeError,
+        channel::{self, Received},
+        message::Message,
+    },
 };
+
+/// A step that has a limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Start,
+    Load,
+    Probe,
+    Probation,
+    State,
+    Commit,
+    Transfer,
+}
+
+impl Step {
+    /// As the report has it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Load => "load",
+            Self::Probe => "probe",
+            Self::Probation => "probation",
+            Self::State => "state",
+            Self::Commit => "commit",
+            Self::Transfer => "transfer",
+        }
+    }
+
+    /// How long it may take. The second question, at the end of probation, is one like the first.
+    pub(super) fn limit(self, config: &Config) -> Duration {
+        let settings = &config.upgrade;
+        match self {
+            Self::Start => settings.start_timeout,
+            Self::Load => settings.load_timeout,
+            Self::Probe | Self::Probation => settings.probe_timeout,
+            Self::State => settings.state_timeout,
+            Self::Commit => settings.commit_timeout,
+            Self::Transfer => settings.transfer_timeout,
+        }
+    }
+
+    /// The key that says so.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Start => "upgrade.start_timeout_ms",
+            Self::Load => "upgrade.load_timeout_ms",
+            Self::Probe | Self::Probation => "upgrade.probe_timeout_ms",
+            Self::State => "upgrade.state_timeout_ms",
+            Self::Commit => "upgrade.commit_timeout_ms",
+            Self::Transfer => "upgrade.transfer_timeout_ms",
+        }
+    }
+
+    /// What to look at when it took too long.
+    fn told(self, config: &Config) -> String {
+        format!("{} is {}", self.setting(), self.limit(config).as_millis())
+    }
+}
 
 impl Swap {
     pub(super) fn error(&self, step: &str, kind: &str, detail: String) -> UpgradeError {
         UpgradeError { step: step.to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
     }
 
-    pub(super) fn late(&self, step: &str, what: &str) -> UpgradeError {
-        let limit = self.life.config.upgrade.start_timeout.as_millis();
-        let detail =
-            format!("the new process {what} in time; it was ended (upgrade.start_timeout_ms is {limit})");
-        self.error(step, "timeout", detail)
+    pub(super) fn late(&self, step: Step, what: &str) -> UpgradeError {
+        let limit = step.told(&self.life.config);
+        // One that was started by hand is no child, and is told to go.
+        let ended = if self.newcomer.is_some() { "it was ended" } else { "it was told to go" };
+        self.error(step.word(), "timeout", format!("the new process {what} in time; {ended} ({limit})"))
     }
 
     pub(super) fn broken(&self, step: &str, error: &channel::Error) -> UpgradeError {
@@ -68,7 +128,8 @@ impl Swap {
             (Some(exit), _) => self.error("transfer", "died", exit),
             (None, channel::Error::Gone) => self.error("transfer", "died", channel::Error::Gone.to_string()),
             (None, channel::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => {
-                self.error("transfer", "timeout", format!("{error}; it was ended"))
+                let limit = Step::Transfer.told(&self.life.config);
+                self.error("transfer", "timeout", format!("{error}; it was ended ({limit})"))
             }
             (None, error) => self.broken("transfer", &error),
         }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use tokio::time::{Instant as Deadline, timeout_at};
+use tokio::time::timeout;
 
-use super::{Swap, ended};
+use super::{Step, Swap, ended};
 use crate::{
     config::Strategy,
     lifecycle::{
-        ProcessIdentity, UpgradeError,
+        ProcessIdentity, UpgradeError, carrying,
         channel::Channel,
         descriptors,
         message::{Hello, Message, PROTOCOL},
@@ -20,7 +20,6 @@ use crate::{
 impl Swap {
     /// Starts the binary and waits for its greeting.
     pub(super) async fn greet(&mut self, binary: &Path) -> Result<(), UpgradeError> {
-        let deadline = self.start_deadline();
         let inherited = match self.strategy {
             Strategy::Inherit => self.life.inheritance(),
             _ => Ok(Vec::new()),
@@ -30,7 +29,7 @@ impl Swap {
         let newcomer = self.newcomer.as_mut();
         let arrival = tokio::select! {
             biased;
-            arrival = timeout_at(deadline, self.inbox.arrivals.recv()) => arrival,
+            arrival = timeout(Step::Start.limit(&self.life.config), self.inbox.arrivals.recv()) => arrival,
             detail = ended(newcomer) => return Err(self.error("start", "exited", detail)),
         };
         match arrival {
@@ -39,7 +38,7 @@ impl Swap {
                 self.meet(&hello, channel)
             }
             Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
-            Err(_) => Err(self.late("start", "did not report")),
+            Err(_) => Err(self.late(Step::Start, "did not report")),
         }
     }
 
@@ -56,14 +55,20 @@ impl Swap {
             let detail = "under inherit the old process has to start the new one: `seckill upgrade`, POST /upgrade or SIGUSR2";
             return Err(self.error("start", "refused", detail.to_owned()));
         }
-        if hello.protocol == PROTOCOL {
-            return self.has_room(hello);
+        let mend = "stop this one, then start the new one";
+        if hello.protocol != PROTOCOL {
+            let theirs = hello.protocol;
+            let detail = format!("the new process speaks protocol {theirs}, this one {PROTOCOL}; {mend}");
+            return Err(self.error("start", "protocol", detail));
         }
-        let detail = format!(
-            "the new process speaks protocol {}, this one {PROTOCOL}; stop this one, then start the new one",
-            hello.protocol
-        );
-        Err(self.error("start", "protocol", detail))
+        let (theirs, ours) = (hello.state, carrying::version());
+        if theirs != ours {
+            let detail = format!(
+                "the new process takes along a state of version {theirs}, this one has version {ours} in memory; {mend}"
+            );
+            return Err(self.error("start", "state-version", detail));
+        }
+        self.has_room(hello)
     }
 
     /// A process that cannot hold the connections would lose them when they are handed over.
@@ -81,21 +86,26 @@ impl Swap {
         }
     }
 
-    /// Gives it the sockets and waits until it has loaded its state.
+    /// Gives it the sockets and waits until it has loaded what it serves; where it need not be told to, until it serves.
     pub(super) async fn welcome(&mut self) -> Result<(), UpgradeError> {
         let channel = self.channel("start")?;
-        let deadline = self.start_deadline();
         let sent = self.life.welcome(&channel, self.strategy, self.newcomer.is_some()).await;
         self.sockets = sent.map_err(|error| self.broken("load", &error))?;
-        self.expect(&Message::Ready, "load", deadline).await?;
+        if self.strategy.commits() {
+            self.expect(&Message::Ready, Step::Load).await?;
+            self.times.load = Some(self.lap());
+            return Ok(());
+        }
+        self.expect(&Message::Loaded, Step::Load).await?;
         self.times.load = Some(self.lap());
-        Ok(())
+        self.send_state().await?;
+        self.expect(&Message::Ready, Step::Commit).await
     }
 
     /// Has the new process answer a request on a connection that came through the listener, and watches it
     /// for the time of probation. This process still accepts alone, so a new one that fails costs nothing.
     pub(super) async fn prove(&mut self) -> Result<(), UpgradeError> {
-        let deadline = self.start_deadline();
+        let limit = Step::Probe.limit(&self.life.config);
         let channel = self.channel("probe")?;
         let expected = self.life.identity.process.next();
         let newcomer = self.newcomer.as_mut();
@@ -105,13 +115,13 @@ impl Swap {
         };
         let probed = tokio::select! {
             biased;
-            probed = timeout_at(deadline, first) => probed,
+            probed = timeout(limit, first) => probed,
             detail = ended(newcomer) => return Err(self.error("probe", "died", detail)),
         };
         let mut probe = match probed {
             Ok(Ok(probe)) => probe,
             Ok(Err(detail)) => return Err(self.probe_failed("probe", detail).await),
-            Err(_) => return Err(self.late("probe", "did not answer a request")),
+            Err(_) => return Err(self.late(Step::Probe, "did not answer a request")),
         };
         self.times.probe = Some(self.lap());
         let newcomer = self.newcomer.as_mut();
@@ -121,11 +131,10 @@ impl Swap {
             gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
             () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
         }
-        let deadline = Deadline::now() + self.life.config.upgrade.start_timeout;
-        match timeout_at(deadline, probe.ask(expected)).await {
+        match timeout(limit, probe.ask(expected)).await {
             Ok(Ok(())) => {}
             Ok(Err(detail)) => return Err(self.probe_failed("probation", detail).await),
-            Err(_) => return Err(self.late("probation", "did not answer a request")),
+            Err(_) => return Err(self.late(Step::Probation, "did not answer a request")),
         }
         self.times.probation = Some(self.lap());
         Ok(())

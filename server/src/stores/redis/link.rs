@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::{self, RedisSettings},
-    stores::patience::within,
+    stores::{absence::Absence, patience::within},
     tasks::Tasks,
 };
 
@@ -60,6 +60,7 @@ struct Shared {
     changed: watch::Sender<u64>,
     waiting: Gauge,
     trouble: Mutex<Option<Trouble>>,
+    absence: Absence,
     tasks: Tasks,
     stop: CancellationToken,
 }
@@ -114,6 +115,7 @@ impl Links {
             changed: watch::Sender::new(0),
             waiting: Gauge::default(),
             trouble: Mutex::new(None),
+            absence: Absence::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         })))
@@ -245,6 +247,11 @@ impl Links {
         trouble.as_ref().map(|trouble| trouble.text.clone())
     }
 
+    /// Since when Redis is away.
+    pub(super) fn absence(&self) -> &Absence {
+        &self.0.absence
+    }
+
     /// Redis is there and will not let us in, however long we wait.
     pub(super) fn refusal(&self) -> Option<String> {
         let trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
@@ -348,6 +355,7 @@ impl Shared {
         if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
             tracing::info!("redis is there");
         }
+        self.absence.end();
         slot.line.store(Some(Arc::clone(&line)));
         self.changed.send_modify(|changes| *changes += 1);
         let mut connection = line.connection.clone();
@@ -375,6 +383,7 @@ impl Shared {
             tracing::warn!(error = trouble.text, "redis is away; nothing can be bought");
         }
         *told = Some(trouble);
+        self.absence.begin();
         drop(told);
         self.changed.send_modify(|changes| *changes += 1);
     }
