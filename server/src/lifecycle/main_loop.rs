@@ -56,6 +56,7 @@ pub(super) async fn run(
         Some(Box::pin(inherit(Arc::clone(life), predecessor, claim)));
     let mut greetings = None;
     let mut swap: Option<Going> = None;
+    let mut signalled = false;
     loop {
         if inheritance.is_none() && greetings.is_none() {
             // Only now the control socket is ours alone.
@@ -65,11 +66,9 @@ pub(super) async fn run(
             biased;
             signal = signals.next() => match signal {
                 Request::TellPending => tell_pending(life, &tasks),
-                Request::Upgrade => {
-                    let is_busy = swap.is_some() || inheritance.is_some();
-                    let own = UpgradeTo::Binary(newcomer::own_path());
-                    swap = begin(life, is_busy, own, oneshot::channel().0).or(swap);
-                }
+                // Like a request it waits until this process has everything.
+                Request::Upgrade if inheritance.is_some() => signalled = true,
+                Request::Upgrade => swap = begin_again(life, swap.is_some()).or(swap),
                 Request::Stop => match &swap {
                     Some(going) if going.strategy.binds_twice() && !life.committed() => {
                         going.retired.notify_one();
@@ -87,6 +86,9 @@ pub(super) async fn run(
                 inheritance = None;
                 if let Some(reason) = dismissed {
                     return leave(life, requests, &mut signals, reason).await;
+                }
+                if std::mem::take(&mut signalled) {
+                    swap = begin_again(life, swap.is_some()).or(swap);
                 }
             }
             replaced = over(&mut swap) => {
@@ -315,6 +317,11 @@ fn begin(
             None
         }
     }
+}
+
+/// The same for a signal, which brings no path and hears no answer.
+fn begin_again(life: &Arc<Life>, is_busy: bool) -> Option<Going> {
+    begin(life, is_busy, UpgradeTo::Binary(newcomer::own_path()), oneshot::channel().0)
 }
 
 /// Answers a request for an upgrade that cannot be at once.
