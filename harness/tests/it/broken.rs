@@ -26,12 +26,7 @@ const WHOLE: &str = "reset-on-drain";
 const CASES: [(&str, ExitCode, &[&str], &[&str]); 11] = [
     ("drop", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("reset-on-drain", ExitCode::GateFailed, &["closed_by_server_max"], &["failed_max"]),
-    (
-        "shut-down",
-        ExitCode::GateFailed,
-        &["failed_max", "events_failed_max"],
-        &["closed_by_server_max"],
-    ),
+    ("shut-down", ExitCode::GateFailed, &["failed_max", "events_failed_max"], &["closed_by_server_max"]),
     ("answer-twice", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("truncate-body", ExitCode::GateFailed, &["failed_max"], &["closed_by_server_max"]),
     ("wrong-body", ExitCode::GateFailed, &["failed_max"], &[]),
