@@ -315,3 +315,23 @@ fn who_waits_in_the_queue_of_the_kernel_is_served() {
         assert!((1..=2).contains(&answer.process()), "{answer:?}");
     }
 }
+
+/// E6, E7: a disk that is full, and a place that cannot be written. `/dev/full` is one without room.
+#[test]
+fn a_pid_file_and_a_log_that_cannot_be_written_cost_nothing() {
+    for is_full in [true, false] {
+        let server = Server::start_under(&["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"], "");
+        let beside = server.path(".pid.new");
+        if is_full {
+            std::os::unix::fs::symlink("/dev/full", beside).unwrap();
+        } else {
+            fs::create_dir(beside).unwrap();
+        }
+        let mut idle = Client::connect(server.public);
+        for process in 1..4 {
+            assert_eq!(idle.get("/event/list").process(), process);
+            assert_eq!(server.upgrade()["connections"]["cut"], 0);
+        }
+        assert_eq!(Client::connect(server.public).get("/event/list").process(), 4);
+    }
+}
