@@ -6,6 +6,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -14,18 +15,24 @@ use socket2::{Domain, SockAddr, Socket, Type};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and number: another file at the same path is somebody else's.
+    /// Device and number.
     inode: (u64, u64),
+    /// When it was made, where the file system says: numbers are used again.
+    made: Option<SystemTime>,
 }
 
 impl SocketFile {
-    /// What lies at `path` now, which is ours.
+    /// The socket that lies at `path` now, which is ours.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// When there is none.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_path_buf(), inode: (metadata.dev(), metadata.ino()) })
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "what lies there is no socket"));
+        }
+        let inode = (metadata.dev(), metadata.ino());
+        Ok(Self { path: path.to_path_buf(), inode, made: metadata.created().ok() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -90,8 +97,12 @@ mod tests {
         assert_eq!(make_room(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         ours.remove();
         assert!(path.exists(), "another file is somebody else's");
+        SocketFile::at(&path).unwrap_err();
+        fs::remove_file(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
         SocketFile::at(&path).unwrap().remove();
         assert!(!path.exists());
+        drop(listener);
         let _other = UnixDatagram::bind(&path).unwrap();
         make_room(&path).unwrap_err();
         assert!(path.exists());
