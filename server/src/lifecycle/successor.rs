@@ -6,6 +6,7 @@
 
 mod failure;
 mod memory;
+mod strategy;
 mod trial;
 
 use std::{
@@ -131,48 +132,15 @@ impl Swap {
 
     async fn swap(&mut self, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
         service_manager::tell_reloading();
-        if self.strategy == Strategy::StopStart {
-            self.stop_serving().await;
-        }
+        strategy::run(self, binary).await
+    }
+
+    /// Has a process that greets, with what it needs to load.
+    async fn bring_up(&mut self, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
         if let Some(binary) = binary {
             self.greet(binary).await?;
         }
-        self.welcome().await?;
-        match self.strategy {
-            Strategy::StopStart => {}
-            Strategy::Reuseport => {
-                self.await_signal().await?;
-                self.send_rest().await?;
-                self.stop_serving().await;
-            }
-            Strategy::ReuseportDrain => {
-                self.await_signal().await?;
-                self.life.phase(Phase::Draining);
-                self.life.empty_listeners().await;
-                self.send_rest().await?;
-                self.answer_once_more().await;
-            }
-            Strategy::Handoff | Strategy::Inherit | Strategy::Activate => {
-                self.prove().await?;
-                self.send_state().await?;
-                self.commit().await?;
-                self.send_rest().await?;
-                self.answer_once_more().await;
-            }
-            Strategy::HandoffLive => {
-                self.prove().await?;
-                self.send_state().await?;
-                self.commit().await?;
-                self.life.connections.direct(Directive::Move);
-                self.send_rest().await?;
-                let channel = self.channel("transfer")?;
-                if let Err(error) = channel.send(&Message::Stopped, &[], &[]).await {
-                    return Err(self.broken("transfer", &error));
-                }
-                self.move_connections().await?;
-            }
-        }
-        Ok(())
+        self.welcome().await
     }
 
     /// Makes the new process serve, then stops to accept here.
