@@ -123,7 +123,8 @@ def queue_through_swap(binary, folder):
         server.try_swap(1, served=False)
         for client in idle:
             client.close()
-        return sum(ask(client, sent=True) is None for client in waiting)
+        # Whoever is answered at all is answered by the new one: nobody else was served while they waited.
+        return sum(ask(client, sent=True) != 2 for client in waiting)
     finally:
         server.stop()
 
@@ -187,7 +188,11 @@ def count_lost(port, count):
 def started(binary, folder, **settings):
     folder.mkdir()
     server = Server(binary, folder, **settings)
-    server.wait_until_ready()
+    try:
+        server.wait_until_ready()
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 

@@ -6,7 +6,7 @@ Usage: reload.py REPORT_JSON. What may not have passed: how soon a change was se
 import json
 import sys
 
-TIMES = ("propagation_p99_ms_max.", "stale_ms_max", "lateness_p99_us_max", "unsent_max", "blind_ms_max")
+TIMES = ("propagation_p99_ms_max.", "stale_ms_max", "latency_p99_ms_max", "lateness_p99_us_max", "unsent_max", "blind_ms_max")
 
 with open(sys.argv[1], encoding="utf-8") as file:
     verdict = json.load(file)["verdict"]

@@ -25,8 +25,10 @@ from clients import Client
 from swapped import Server, wait_for
 
 SWAPS = 100
-# The clients run for so long, and the swaps go on until they are done.
-RUN_S = 45
+# The clients run for as long as this machine needs for twice as many, and the swaps go on until they are done.
+RUN_S_MIN, RUN_S_MAX = 30, 150
+# Swaps before the clients start, to know how long one takes here.
+TRIED = 3
 # What loses loses often enough in so many swaps.
 LOSING_SWAPS = 6
 LOSING_RUN_S = 6
@@ -204,13 +206,19 @@ def through_swaps(server, kinds, run_s):
     swaps = 0
     # A client of HTTP/2 ends with the first swap.
     lasting = [client for client in clients if not isinstance(client, H2loadHttp2)]
-    while all(client.is_alive() for client in lasting):
+    try:
+        while all(client.is_alive() for client in lasting):
+            for client in clients:
+                client.sample()
+            swaps += 1
+            answer = server.swap(TRIED + swaps)
+            if answer["connections"]["cut"] != 0:
+                raise SystemExit(f"error: swap {swaps} was answered {answer}")
+    except BaseException:
         for client in clients:
-            client.sample()
-        swaps += 1
-        answer = server.swap(swaps)
-        if answer["connections"]["cut"] != 0:
-            raise SystemExit(f"error: swap {swaps} was answered {answer}")
+            if isinstance(client, Program):
+                client.process.kill()
+        raise
     return [client.result() for client in clients], swaps
 
 
@@ -240,7 +248,12 @@ def main():
     with_server = lambda name, **settings: started(binary, folder / name, **settings)
     server = with_server("live")
     try:
-        results, swaps = through_swaps(server, KINDS, RUN_S)
+        begun = time.monotonic()
+        for number in range(1, TRIED + 1):
+            server.swap(number)
+        each_s = (time.monotonic() - begun) / TRIED
+        run_s = min(max(int(2 * SWAPS * each_s), RUN_S_MIN), RUN_S_MAX)
+        results, swaps = through_swaps(server, KINDS, run_s)
     finally:
         server.stop()
     for kind, (requests, errors, connections, note) in zip(KINDS, results, strict=True):
@@ -251,9 +264,9 @@ def main():
             problems.append(f"{kind.name_shown}: {errors} errors in {requests} requests: {note}")
         if connections != kind.expected or "new connections" in note:
             problems.append(f"{kind.name_shown}: {connections} connections instead of {kind.expected}; {note}")
-    print(f"{swaps} swaps by handoff-live in {RUN_S} s")
+    print(f"{swaps} swaps by handoff-live in {run_s} s")
     if swaps < SWAPS:
-        problems.append(f"only {swaps} swaps in {RUN_S} s, {SWAPS} are needed")
+        problems.append(f"only {swaps} swaps in {run_s} s, {SWAPS} are needed")
     print("each alone, while stop-start loses:")
     for index, kind in enumerate(KINDS):
         server = with_server(f"lost-{index}", strategy="stop-start")
@@ -272,7 +285,11 @@ def main():
 def started(binary, folder, **settings):
     folder.mkdir()
     server = Server(binary, folder, **settings)
-    server.wait_until_ready()
+    try:
+        server.wait_until_ready()
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 

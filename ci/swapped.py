@@ -86,7 +86,7 @@ class Server:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_TIMEOUT_S)
             connection.request("GET", "/health/ready")
             return connection.getresponse().status == 200
-        except (ConnectionError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException):
             return False
 
     def run(self, *arguments):
@@ -125,7 +125,8 @@ class Server:
     def stop(self):
         """Ends the process that serves now, and by force what should have ended long ago."""
         try:
-            os.kill(self.pid, signal.SIGTERM)
+            if processes_below(self.folder):
+                os.kill(self.pid, signal.SIGTERM)
             wait_for("the server to stop", lambda: not processes_below(self.folder))
         finally:
             for pid in processes_below(self.folder):

@@ -66,13 +66,18 @@ fn healthy() -> Plan {
     )
 }
 
-fn find(plan: &Plan) -> Found {
+/// Runs a plan; its exit code and its report.
+pub(crate) fn reported(plan: &Plan) -> (ExitCode, Value) {
     let dir = tempfile::tempdir().expect("a folder must be had");
     let out = dir.path().join("run");
     let options = RunOptions { out: Some(out.clone()), quiet: true, command: vec!["test".to_owned()] };
     let code = run(plan, &options);
     let report = fs::read_to_string(out.join("report.json")).expect("the run must have a report");
-    let report: Value = serde_json::from_str(&report).expect("the report must be JSON");
+    (code, serde_json::from_str(&report).expect("the report must be JSON"))
+}
+
+fn find(plan: &Plan) -> Found {
+    let (code, report) = reported(plan);
     let lists = [&report["verdict"]["gates"], &report["invariants"]];
     let entries = lists.into_iter().flat_map(|list| list.as_array().expect("it must be a list"));
     let caught_by = entries

@@ -3,18 +3,17 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
 use harness::{
-    cli::RunOptions,
     exit::ExitCode,
     plan::{Plan, TargetPlan},
-    run::run,
     scenario::load,
 };
 use serde_json::Value;
+
+use crate::broken::reported;
 
 /// Each leak and the gate that must catch it.
 const CASES: [(&str, &str); 3] = [
@@ -44,12 +43,7 @@ fn healthy(name: &str) -> Plan {
 
 /// The exit code, the gates that were not kept, and the report.
 fn find(plan: &Plan) -> (ExitCode, BTreeSet<String>, Value) {
-    let dir = tempfile::tempdir().expect("a folder must be had");
-    let out = dir.path().join("run");
-    let options = RunOptions { out: Some(out.clone()), quiet: true, command: vec!["test".to_owned()] };
-    let code = run(plan, &options);
-    let report = fs::read_to_string(out.join("report.json")).expect("the run must have a report");
-    let report: Value = serde_json::from_str(&report).expect("the report must be JSON");
+    let (code, report) = reported(plan);
     let gates = report["verdict"]["gates"].as_array().expect("it must be a list");
     let broken = gates.iter().filter(|gate| gate["outcome"] != "pass");
     let names = broken.map(|gate| gate["name"].as_str().unwrap_or_default().to_owned()).collect();

@@ -104,9 +104,11 @@ impl Life {
 
     /// Accepts no more; the listeners stay open.
     pub(super) async fn stop_accepting(&self) {
-        let accepting = lock(&self.accepting).take();
-        if let Some(accepting) = accepting {
-            accepting.stop().await;
+        for accepting in [&self.accepting, &self.accepting_dropped] {
+            let accepting = lock(accepting).take();
+            if let Some(accepting) = accepting {
+                accepting.stop().await;
+            }
         }
         #[cfg(debug_assertions)]
         crate::faults::shut_down(self.listeners().iter().filter(|listener| listener.side == Side::Public));
@@ -267,7 +269,8 @@ impl Life {
         if strategy.commits() {
             let listeners = self.listeners();
             let own = listeners.iter().filter_map(|listener| listener.file.as_ref());
-            files.extend(own.map(|file| file.path().to_path_buf()));
+            // What lies at the path of one that was removed is somebody else's.
+            files.extend(own.filter(|file| file.is_there()).map(|file| file.path().to_path_buf()));
         }
         let shared = if strategy.commits() { self.listeners().len() } else { 0 };
         let sockets = u32::try_from(shared).unwrap_or(u32::MAX);

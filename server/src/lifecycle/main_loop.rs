@@ -56,7 +56,7 @@ pub(super) async fn run(
         Some(Box::pin(inherit(Arc::clone(life), predecessor, claim)));
     let mut greetings = None;
     let mut swap: Option<Going> = None;
-    let mut signalled = false;
+    let (mut signalled, mut stopping) = (false, false);
     loop {
         if inheritance.is_none() && greetings.is_none() {
             // Only now the control socket is ours alone.
@@ -69,6 +69,9 @@ pub(super) async fn run(
                 // Like a request it waits until this process has everything.
                 Request::Upgrade if inheritance.is_some() => signalled = true,
                 Request::Upgrade => swap = begin_again(life, swap.is_some()).or(swap),
+                // A process that stops while it takes over would leave the old one alone, which had said that it is
+                // replaced; told twice it goes at once.
+                Request::Stop if inheritance.is_some() && !stopping => stopping = true,
                 Request::Stop => match &swap {
                     Some(going) if going.strategy.binds_twice() && !life.committed() => {
                         going.retired.notify_one();
@@ -86,6 +89,9 @@ pub(super) async fn run(
                 inheritance = None;
                 if let Some(reason) = dismissed {
                     return leave(life, requests, &mut signals, reason).await;
+                }
+                if stopping {
+                    return stop(life, requests, &mut signals).await;
                 }
                 if std::mem::take(&mut signalled) {
                     swap = begin_again(life, swap.is_some()).or(swap);
@@ -128,7 +134,8 @@ struct Going {
 
 impl Going {
     fn start(life: &Arc<Life>, cause: Cause) -> Self {
-        let ticket = ticket();
+        // A word that only the process started by this swap knows.
+        let ticket = uuid::Uuid::now_v7().to_string();
         let (arrivals, receiver) = mpsc::channel(1);
         let retired = Arc::new(Notify::new());
         let strategy = match &cause {
@@ -139,11 +146,6 @@ impl Going {
         let swap = Box::pin(Swap::new(Arc::clone(life), inbox, ticket.clone()).run(cause));
         Self { swap, ticket, arrivals, retired, strategy }
     }
-}
-
-/// A word that only the process started by this swap knows.
-fn ticket() -> String {
-    uuid::Uuid::now_v7().to_string()
 }
 
 async fn over(swap: &mut Option<Going>) -> bool {
@@ -346,6 +348,8 @@ async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &m
     // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
     drop(requests);
     service_manager::tell_stopping();
+    life.phase(Phase::Draining);
+    life.close_listeners().await;
     drain(life, signals).await;
     End::Stopped
 }
@@ -358,14 +362,14 @@ async fn leave(
     reason: String,
 ) -> End {
     drop(requests);
+    life.phase(Phase::Draining);
+    life.leave_listeners().await;
     drain(life, signals).await;
     End::Dismissed(reason)
 }
 
-/// Serves nobody any more.
+/// Answers what is in flight, with the listeners closed.
 async fn drain(life: &Life, signals: &mut Signals) {
-    life.phase(Phase::Draining);
-    life.close_listeners().await;
     life.connections.direct(Directive::Close);
     // Others are to know it before the last answer is given.
     let leaving = async {

@@ -6,7 +6,7 @@
 //! Sharing the accept queue for a probe would be simpler, but the probe could meet the wrong process,
 //! and a new one that dies with strangers' connections in its hands loses them.
 
-use std::{io, net::SocketAddr, os::fd::AsFd, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
@@ -98,7 +98,10 @@ impl Probe {
 fn own_socket(to: &Bind) -> io::Result<Socket> {
     let (domain, name) = match to {
         Bind::Tcp(address) => {
-            (Domain::for_address(*address), SockAddr::from(SocketAddr::new(address.ip(), 0)))
+            // A copy, which keeps the scope of a link-local address.
+            let mut own = *address;
+            own.set_port(0);
+            (Domain::for_address(own), SockAddr::from(own))
         }
         Bind::File(_) | Bind::Abstract(_) => {
             (Domain::UNIX, SockAddr::unix(format!("\0seckill-probe-{}", uuid::Uuid::now_v7()))?)

@@ -39,9 +39,14 @@ impl SocketFile {
         &self.path
     }
 
+    /// Whether it is still the same that lies there.
+    pub(super) fn is_there(&self) -> bool {
+        Self::at(&self.path).is_ok_and(|found| found == *self)
+    }
+
     /// Removes it, if it is still the same.
     pub(super) fn remove(&self) {
-        if Self::at(&self.path).is_ok_and(|found| found == *self) {
+        if self.is_there() {
             // Gone already is as good.
             _ = fs::remove_file(&self.path);
         }

@@ -205,20 +205,36 @@ impl Swap {
     }
 
     /// Each connection may be used for one more request, whose answer announces its end.
-    async fn answer_once_more(&mut self) {
+    async fn answer_once_more(&mut self) -> Result<(), UpgradeError> {
         let config::UpgradeSettings { drain, idle_grace, .. } = self.life.config.upgrade;
         self.life.connections.direct(Directive::LastAnswer { grace: idle_grace.min(drain) });
-        self.life.connections.quiet(drain).await;
-        self.times.drain = Some(self.lap());
+        self.quiet().await
     }
 
     /// Closes listeners and idle connections, and waits for the requests in flight.
-    async fn stop_serving(&mut self) {
+    async fn stop_serving(&mut self) -> Result<(), UpgradeError> {
         self.life.phase(Phase::Draining);
         self.life.close_listeners().await;
         self.life.connections.direct(Directive::Close);
-        self.life.connections.quiet(self.life.config.upgrade.drain).await;
+        self.quiet().await
+    }
+
+    /// Waits for the requests in flight. A new process that dies meanwhile has to be replaced by this one.
+    async fn quiet(&mut self) -> Result<(), UpgradeError> {
+        let life = Arc::clone(&self.life);
+        let quiet = life.connections.quiet(life.config.upgrade.drain);
+        if let Some(channel) = self.channel.clone() {
+            tokio::select! {
+                biased;
+                () = quiet => {}
+                detail = ended(self.newcomer.as_mut()) => return Err(self.error("drain", "died", detail)),
+                received = channel.receive() => return Err(self.spoke_out_of_turn("drain", received).await),
+            }
+        } else {
+            quiet.await;
+        }
         self.times.drain = Some(self.lap());
+        Ok(())
     }
 
     /// After the outcome is told: the last connections leave, and the successor learns that all is its own.

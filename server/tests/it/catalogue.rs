@@ -1,4 +1,4 @@
-//! Rows of the fault catalogue (`scenarios/catalogue.toml`) that no other test has: what goes wrong with a new
+//! Rows of the fault catalogue (`ci/catalogue.toml`) that no other test has: what goes wrong with a new
 //! process, with the old one, with those who ask, and with the queue of the kernel.
 
 use std::{
@@ -171,15 +171,21 @@ fn an_old_process_that_is_killed_before_it_gave_anything() {
     server.upgrade();
 }
 
-/// B3: what was in flight in it is lost, and nothing else.
-#[test]
-fn an_old_process_that_is_killed_while_it_drains() {
-    let server = Server::start("handoff-live");
+/// A connection that rests, and one whose request keeps the process that reads it from coming to its end.
+fn idle_and_stuck(server: &Server) -> (Client, Client) {
     let mut idle = Client::connect(server.public);
     idle.get("/event/list");
     let mut stuck = Client::connect(server.public);
     stuck.send(&format!("{POST}01234"));
     assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    (idle, stuck)
+}
+
+/// B3: what was in flight in it is lost, and nothing else.
+#[test]
+fn an_old_process_that_is_killed_while_it_drains() {
+    let server = Server::start("handoff-live");
+    let (mut idle, mut stuck) = idle_and_stuck(&server);
     let old = server.pid();
     let mut admin = Client::connect(server.admin);
     let body = serde_json::json!({ "binary": BINARY });
@@ -201,11 +207,7 @@ fn an_old_process_that_is_killed_while_it_drains() {
 #[test]
 fn an_old_process_that_is_stopped_while_it_drains() {
     let server = Server::start("handoff-live");
-    let mut idle = Client::connect(server.public);
-    idle.get("/event/list");
-    let mut stuck = Client::connect(server.public);
-    stuck.send(&format!("{POST}01234"));
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let (mut idle, mut stuck) = idle_and_stuck(&server);
     let old = server.pid();
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));

@@ -232,6 +232,23 @@ fn an_etcd_that_asks_who_one_is() {
 }
 
 #[test]
+fn a_server_whose_etcd_is_lost_is_upgraded() {
+    let Some(mut etcd) = etcd() else { return };
+    etcd.put(KEY, &sale("before"));
+    let server = served(&etcd.settings());
+    until_sold(&server, "before");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    etcd.stop(Signal::KILL);
+    server.upgrade();
+    assert_eq!(idle.get("/event/list").process(), 2, "its connection goes on");
+    until_sold(&server, "before");
+    etcd.start_again();
+    etcd.put(KEY, &sale("after"));
+    until_sold(&server, "after");
+}
+
+#[test]
 fn a_change_made_during_an_upgrade_is_served_afterwards() {
     let Some(etcd) = etcd() else { return };
     etcd.put(KEY, &sale("0"));

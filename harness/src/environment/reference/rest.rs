@@ -14,8 +14,8 @@ use crate::{
 const REST_LIMIT: Duration = Duration::from_secs(6);
 /// Between two looks at what is held.
 const REST_INTERVAL: Duration = Duration::from_millis(50);
-/// Looks that found the same as the one before.
-const ALIKE_MIN: u32 = 3;
+/// Looks that found the same as the one before: longer together than a busy machine keeps a process waiting.
+const ALIKE_MIN: u32 = 12;
 
 impl Reference {
     /// Memory of the process that serves that belongs to no file, kilobytes.

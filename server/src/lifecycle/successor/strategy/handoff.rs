@@ -16,6 +16,5 @@ pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Re
     swap.send_state().await?;
     swap.commit().await?;
     swap.send_rest().await?;
-    swap.answer_once_more().await;
-    Ok(())
+    swap.answer_once_more().await
 }

@@ -6,7 +6,9 @@
 //! old one serves alone, and takes back what is not acknowledged if it dies later. Held to it by `upgrade` and
 //! `upgrade/soak`.
 
-use super::super::Swap;
+use tokio::time::timeout;
+
+use super::super::{Swap, failure::Step};
 use crate::lifecycle::{UpgradeError, connections::Directive, message::Message};
 
 pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
@@ -17,8 +19,10 @@ pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Re
     swap.life.connections.direct(Directive::Move);
     swap.send_rest().await?;
     let channel = swap.channel("transfer")?;
-    if let Err(error) = channel.send(&Message::Stopped, &[], &[]).await {
-        return Err(swap.broken("transfer", &error));
+    match timeout(Step::Transfer.limit(&swap.life.config), channel.send(&Message::Stopped, &[], &[])).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(swap.broken("transfer", &error)),
+        Err(_) => return Err(swap.late(Step::Transfer, "did not listen")),
     }
     swap.move_connections().await
 }

@@ -12,6 +12,5 @@ pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Re
     swap.bring_up(binary).await?;
     swap.await_signal().await?;
     swap.send_rest().await?;
-    swap.stop_serving().await;
-    Ok(())
+    swap.stop_serving().await
 }

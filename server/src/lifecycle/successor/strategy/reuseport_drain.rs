@@ -14,6 +14,5 @@ pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Re
     swap.life.phase(Phase::Draining);
     swap.life.empty_listeners().await;
     swap.send_rest().await?;
-    swap.answer_once_more().await;
-    Ok(())
+    swap.answer_once_more().await
 }

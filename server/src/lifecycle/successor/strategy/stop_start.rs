@@ -8,6 +8,6 @@ use super::super::Swap;
 use crate::lifecycle::UpgradeError;
 
 pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Result<(), UpgradeError> {
-    swap.stop_serving().await;
+    swap.stop_serving().await?;
     swap.bring_up(binary).await
 }
