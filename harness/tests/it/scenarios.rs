@@ -202,6 +202,9 @@ fn list_and_plan_of_the_repository() {
                                                          under load; no acknowledged
                                                          order is lost, none
                                                          doubled.
+    fault/slow-readers                reference     13s  Ten binary swaps while
+                                                         answers of more than a
+                                                         megabyte are read slowly.
     fault/starved                     reference     30s  Ten binary swaps while a
                                                          closed loop leaves no
                                                          processor idle; slow
@@ -251,13 +254,13 @@ fn list_and_plan_of_the_repository() {
     must-fail/broken/wrong-body       reference      3s  One answer in 49 has a
                                                          wrong byte; must end in
                                                          exit 1.
-    must-fail/leaks/descriptor        reference      7s  Each process leaves a
+    must-fail/leaks/descriptor        reference     12s  Each process leaves a
                                                          descriptor to all after it;
                                                          must end in exit 1.
-    must-fail/leaks/memory            reference      7s  Each process keeps a
+    must-fail/leaks/memory            reference     12s  Each process keeps a
                                                          megabyte more than the one
                                                          before; must end in exit 1.
-    must-fail/leaks/process           reference      7s  Each process leaves a child
+    must-fail/leaks/process           reference     12s  Each process leaves a child
                                                          behind; must end in exit 1.
     must-fail/reuseport               reference     20s  The SO_REUSEPORT swap of
                                                          the seed, 40 times; must
@@ -299,16 +302,16 @@ fn list_and_plan_of_the_repository() {
                                                          sold.
     smoke                             reference      4s  Five binary swaps in four
                                                          seconds of light load.
-    strategies/activate               reference     13s  Twenty swaps; no request
+    strategies/activate               reference     14s  Twelve swaps; no request
                                                          fails, connections are
                                                          closed in order.
-    strategies/handoff                reference     13s  Twenty swaps; no request
+    strategies/handoff                reference     14s  Twelve swaps; no request
                                                          fails, connections are
                                                          closed in order.
-    strategies/inherit                reference     13s  Twenty swaps; no request
+    strategies/inherit                reference     14s  Twelve swaps; no request
                                                          fails, connections are
                                                          closed in order.
-    strategies/reuseport-drain        reference     13s  Twenty swaps; all but a
+    strategies/reuseport-drain        reference     14s  Twelve swaps; all but a
                                                          handful that came in the
                                                          closing moment are served.
     streams                           reference     12s  Ten binary swaps under
