@@ -202,9 +202,8 @@ fn list_and_plan_of_the_repository() {
                                                          under load; no acknowledged
                                                          order is lost, none
                                                          doubled.
-    fault/slow-readers                reference     13s  Ten binary swaps while
-                                                         answers of more than a
-                                                         megabyte are read slowly.
+    fault/slow-readers                reference     13s  Ten binary swaps while long
+                                                         lists are read slowly.
     fault/starved                     reference     30s  Ten binary swaps while a
                                                          closed loop leaves no
                                                          processor idle; slow
