@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 
-from swapped import Server, wait_for
+from swapped import started, wait_for
 
 LIST = b"GET /event/list HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
 WAITING = 60
@@ -183,17 +183,6 @@ def count_lost(port, count):
         except OSError:
             lost += 1
     return lost
-
-
-def started(binary, folder, **settings):
-    folder.mkdir()
-    server = Server(binary, folder, **settings)
-    try:
-        server.wait_until_ready()
-    except BaseException:
-        server.stop()
-        raise
-    return server
 
 
 def connect(port, timeout_s=TIMEOUT_S):

@@ -22,7 +22,7 @@ import threading
 import time
 
 from clients import Client
-from swapped import Server, wait_for
+from swapped import started, wait_for
 
 SWAPS = 100
 # The clients run for as long as this machine needs for twice as many, and the swaps go on until they are done.
@@ -280,17 +280,6 @@ def main():
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     sys.exit(1 if problems else 0)
-
-
-def started(binary, folder, **settings):
-    folder.mkdir()
-    server = Server(binary, folder, **settings)
-    try:
-        server.wait_until_ready()
-    except BaseException:
-        server.stop()
-        raise
-    return server
 
 
 if __name__ == "__main__":

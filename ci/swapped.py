@@ -134,6 +134,18 @@ class Server:
             self.child.wait()
 
 
+def started(binary, folder, **settings):
+    """A server that is ready, in a new folder. One that does not get ready is ended."""
+    folder.mkdir()
+    server = Server(binary, folder, **settings)
+    try:
+        server.wait_until_ready()
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
 def free_ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in sockets]

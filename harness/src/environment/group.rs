@@ -116,6 +116,8 @@ impl Group {
     /// As [`Group::start`], and when none of the others is left.
     pub(super) fn start_beside(&mut self, program: Program<'_>) -> Result<Pid, Error> {
         let pid = spawn(program, &self.work_dir, Some(self.leader))?;
+        // Numbers are used again.
+        self.ended.remove(&pid.as_raw_pid());
         self.seen.insert(pid.as_raw_pid());
         Ok(pid)
     }

@@ -128,6 +128,15 @@ impl Channel {
         Ok(())
     }
 
+    /// The same for a bare message. That the other side has gone is no error: what it has sent before is read in the
+    /// next step, and that it has gone.
+    pub(super) async fn tell(&self, message: &Message) -> Result<(), Error> {
+        match self.send(message, &[], &[]).await {
+            Err(Error::Gone) => Ok(()),
+            told => told,
+        }
+    }
+
     /// Waits for the next message.
     pub(super) async fn receive(&self) -> Result<Received, Error> {
         let socket = &self.0.socket;

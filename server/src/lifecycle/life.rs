@@ -104,12 +104,8 @@ impl Life {
 
     /// Accepts no more; the listeners stay open.
     pub(super) async fn stop_accepting(&self) {
-        for accepting in [&self.accepting, &self.accepting_dropped] {
-            let accepting = lock(accepting).take();
-            if let Some(accepting) = accepting {
-                accepting.stop().await;
-            }
-        }
+        stop(&self.accepting).await;
+        stop(&self.accepting_dropped).await;
         #[cfg(debug_assertions)]
         crate::faults::shut_down(self.listeners().iter().filter(|listener| listener.side == Side::Public));
     }
@@ -118,9 +114,7 @@ impl Life {
     pub(super) async fn close_listeners(&self) {
         self.stop_accepting().await;
         for listener in self.listeners().drain(..) {
-            if let Some(file) = &listener.file {
-                file.remove();
-            }
+            listener.remove_file();
         }
     }
 
@@ -140,10 +134,7 @@ impl Life {
 
     /// Closes what the configuration does not name any more, now that no other process has it.
     pub(super) async fn close_dropped(&self) {
-        let accepting = lock(&self.accepting_dropped).take();
-        if let Some(accepting) = accepting {
-            accepting.stop().await;
-        }
+        stop(&self.accepting_dropped).await;
         let dropped: Vec<_> = lock(&self.dropped).drain(..).collect();
         for listener in &dropped {
             tracing::info!(side = %listener.side, address = %listener.bound, "not in the settings any more; closed");
@@ -155,9 +146,7 @@ impl Life {
     fn close_in_order(&self, listeners: Vec<Listener>) {
         for listener in listeners {
             // Nobody finds the way any more, so the queue stays empty.
-            if let Some(file) = &listener.file {
-                file.remove();
-            }
+            listener.remove_file();
             for stream in listener.waiting() {
                 self.connections.metrics().connections_accepted.inc();
                 self.connections.serve(stream, Bytes::new(), listener.side);
@@ -345,6 +334,13 @@ fn start(accepting: &Mutex<Option<Accepting>>, listeners: &[Listener], life: &Li
         *accepting = Some(Accepting::start(listeners, &life.connections, limit, &life.diversion)?);
     }
     Ok(())
+}
+
+async fn stop(accepting: &Mutex<Option<Accepting>>) {
+    let accepting = lock(accepting).take();
+    if let Some(accepting) = accepting {
+        accepting.stop().await;
+    }
 }
 
 /// What is to stand in the register of nodes, if there is one.

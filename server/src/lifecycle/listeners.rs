@@ -101,6 +101,13 @@ impl Listener {
         Ok(Self { file, ..Self::of(side, socket.into())? })
     }
 
+    /// Leaves no way to it, if it has a file that is ours.
+    pub(super) fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
     /// Takes a listening socket that another process handed over.
     ///
     /// # Errors

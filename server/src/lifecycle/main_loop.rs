@@ -270,12 +270,7 @@ fn is_managed(life: &Life) -> bool {
 }
 
 fn refused((kind, detail): Reason) -> UpgradeError {
-    UpgradeError {
-        step: "start".to_owned(),
-        kind: kind.to_owned(),
-        detail: detail.to_owned(),
-        stderr: String::new(),
-    }
+    UpgradeError::at_start(kind, detail.to_owned())
 }
 
 /// Hands a greeting to the swap that waits for it; one that nobody waits for begins a swap, or is turned away.

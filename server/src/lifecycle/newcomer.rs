@@ -48,10 +48,12 @@ impl Newcomer {
         inherited: &[(Side, OwnedFd)],
     ) -> Result<Self, UpgradeError> {
         look_at(binary)?;
-        let stderr = memfd_create("seckill-startup", MemfdFlags::CLOEXEC)
-            .map(File::from)
-            .map_err(|error| failure("start-failed", format!("no file in memory for its output: {error}")))?;
-        let output = stderr.try_clone().map_err(|error| failure("start-failed", error.to_string()))?;
+        let stderr =
+            memfd_create("seckill-startup", MemfdFlags::CLOEXEC).map(File::from).map_err(|error| {
+                UpgradeError::at_start("start-failed", format!("no file in memory for its output: {error}"))
+            })?;
+        let output =
+            stderr.try_clone().map_err(|error| UpgradeError::at_start("start-failed", error.to_string()))?;
         let mut command = Command::new(binary);
         command
             .args(std::env::args_os().skip(1))
@@ -59,7 +61,7 @@ impl Newcomer {
             .stdin(Stdio::null())
             .stderr(output);
         activation::pass(&mut command, inherited)
-            .map_err(|error| failure("start-failed", error.to_string()))?;
+            .map_err(|error| UpgradeError::at_start("start-failed", error.to_string()))?;
         let child = command.spawn().map_err(|error| not_started(binary, &error))?;
         Ok(Self { child, stderr, took_over: false })
     }
@@ -110,23 +112,29 @@ fn look_at(binary: &Path) -> Result<(), UpgradeError> {
     let metadata = match binary.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(failure("missing", named("there is no such file; deploy it first")));
+            return Err(UpgradeError::at_start("missing", named("there is no such file; deploy it first")));
         }
-        Err(error) => return Err(failure("missing", named(&error.to_string()))),
+        Err(error) => return Err(UpgradeError::at_start("missing", named(&error.to_string()))),
     };
     if !metadata.is_file() {
-        return Err(failure("not-a-program", named("it is not a file")));
+        return Err(UpgradeError::at_start("not-a-program", named("it is not a file")));
     }
     if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(failure("not-executable", named("it is not executable; run chmod +x on it")));
+        return Err(UpgradeError::at_start(
+            "not-executable",
+            named("it is not executable; run chmod +x on it"),
+        ));
     }
     let mut magic = [0_u8; 4];
     let length = File::open(binary)
         .and_then(|mut file| file.read(&mut magic))
-        .map_err(|error| failure("not-executable", named(&error.to_string())))?;
+        .map_err(|error| UpgradeError::at_start("not-executable", named(&error.to_string())))?;
     let magic = magic.get(..length).unwrap_or_default();
     if magic != b"\x7fELF" && !magic.starts_with(b"#!") {
-        return Err(failure("not-a-program", named("it is neither an ELF program nor a script with #!")));
+        return Err(UpgradeError::at_start(
+            "not-a-program",
+            named("it is neither an ELF program nor a script with #!"),
+        ));
     }
     Ok(())
 }
@@ -138,11 +146,7 @@ fn not_started(binary: &Path, error: &io::Error) -> UpgradeError {
         Some(Errno::ACCESS) => "not-executable",
         _ => "start-failed",
     };
-    failure(kind, format!("{}: {error}", binary.display()))
-}
-
-fn failure(kind: &str, detail: String) -> UpgradeError {
-    UpgradeError { step: "start".to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
+    UpgradeError::at_start(kind, format!("{}: {error}", binary.display()))
 }
 
 #[cfg(test)]

@@ -182,10 +182,7 @@ async fn take(
     faults::hang(if first == 0 { Fault::HangProbe } else { Fault::HangTransfer }).await;
     let through = first + (sides.len() as u64 - 1);
     // Said before the first byte is read: what the old process takes back is untouched.
-    match channel.send(&Message::Adopted { through }, &[], &[]).await {
-        Ok(()) | Err(channel::Error::Gone) => {}
-        Err(error) => return Err(error.into()),
-    }
+    channel.tell(&Message::Adopted { through }).await?;
     let mut bytes = Bytes::from(bytes);
     for (stream, side) in streams.into_iter().zip(sides) {
         connections.metrics().connections_adopted.inc();

@@ -89,7 +89,7 @@ impl Program {
     fn refused(&self, kind: &str, what: &str) -> UpgradeError {
         let path = self.path.display();
         let version = &self.version;
-        refused(
+        UpgradeError::at_start(
             kind,
             format!("{path} (release {version}), which served before, {what}; upgrade to a path instead"),
         )
@@ -112,12 +112,8 @@ impl Programs {
     /// There was none, or its file is not there any more.
     pub(super) fn to_go_back_to(&self) -> Result<PathBuf, UpgradeError> {
         let none = "nothing has served before this process since the chain of upgrades began; upgrade to a path instead";
-        self.previous.as_ref().ok_or_else(|| refused("no-previous", none.to_owned()))?.found()
+        self.previous.as_ref().ok_or_else(|| UpgradeError::at_start("no-previous", none.to_owned()))?.found()
     }
-}
-
-fn refused(kind: &str, detail: String) -> UpgradeError {
-    UpgradeError { step: "start".to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub struct PhaseTimes {
 /// Why an upgrade did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpgradeError {
-    /// The step that failed: `start`, `load`, `probe`, `probation`, `state`, `commit`, `transfer`.
+    /// The step that failed: `start`, `load`, `probe`, `probation`, `state`, `commit`, `transfer`, `drain`.
     pub step: String,
     /// One word: `missing`, `not-executable`, `not-a-program`, `exited`, `timeout`, `refused`, `died`,
     /// `protocol`, `state-version`, `failed`, `busy`; of a rollback also `no-previous` and `changed`.
@@ -87,4 +87,15 @@ pub struct UpgradeError {
     pub detail: String,
     /// The last lines that the new process wrote to its standard error.
     pub stderr: String,
+}
+
+impl UpgradeError {
+    pub(super) fn new(step: &str, kind: &str, detail: String) -> Self {
+        Self { step: step.to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
+    }
+
+    /// Before there is a new process.
+    pub(super) fn at_start(kind: &str, detail: String) -> Self {
+        Self::new("start", kind, detail)
+    }
 }

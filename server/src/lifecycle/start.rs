@@ -288,20 +288,13 @@ async fn take_over(
     #[cfg(debug_assertions)]
     faults::hang(Fault::HangLoad).await;
     let word = if strategy.commits() { Message::Ready } else { Message::Loaded };
-    match channel.send(&word, &[], &[]).await {
-        // What it has sent before is read in the next step, and that it has gone.
-        Ok(()) | Err(channel::Error::Gone) => {}
-        Err(error) => return Err(error.into()),
-    }
+    channel.tell(&word).await?;
     let mut turn = predecessor::adopt(&channel, &life.connections).await?;
     if let Turn::State(document) = turn {
         #[cfg(debug_assertions)]
         faults::hang(Fault::HangState).await;
         carrying::absorb(&life.app, document).await?;
-        match channel.send(&Message::Taken, &[], &[]).await {
-            Ok(()) | Err(channel::Error::Gone) => {}
-            Err(error) => return Err(error.into()),
-        }
+        channel.tell(&Message::Taken).await?;
         if !strategy.commits() {
             // This process has listeners of its own and serves as soon as it can. The old one has published nothing
             // since it said what it serves.

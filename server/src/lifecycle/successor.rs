@@ -197,7 +197,7 @@ impl Swap {
                     return Err(self.late(Step::Commit, "did not signal this process"));
                 }
             }
-            detail = ended(newcomer) => return Err(self.error("commit", "died", detail)),
+            detail = ended(newcomer) => return Err(UpgradeError::new("commit", "died", detail)),
         }
         self.life.commit();
         self.times.transfer = Some(self.lap());
@@ -227,7 +227,7 @@ impl Swap {
             tokio::select! {
                 biased;
                 () = quiet => {}
-                detail = ended(self.newcomer.as_mut()) => return Err(self.error("drain", "died", detail)),
+                detail = ended(self.newcomer.as_mut()) => return Err(UpgradeError::new("drain", "died", detail)),
                 received = channel.receive() => return Err(self.spoke_out_of_turn("drain", received).await),
             }
         } else {
@@ -291,7 +291,7 @@ impl Swap {
         let received = tokio::select! {
             biased;
             received = timeout_at(deadline, channel.receive()) => received,
-            detail = ended(newcomer) => return Err(self.error(step, "exited", detail)),
+            detail = ended(newcomer) => return Err(UpgradeError::new(step, "exited", detail)),
         };
         match received {
             Ok(Ok(received)) if received.message == *word => Ok(()),
@@ -305,7 +305,7 @@ impl Swap {
     /// The way to the new process; there is one from its greeting on.
     fn channel(&self, step: &str) -> Result<Channel, UpgradeError> {
         let channel = self.channel.clone();
-        channel.ok_or_else(|| self.error(step, "protocol", "nobody greeted".to_owned()))
+        channel.ok_or_else(|| UpgradeError::new(step, "protocol", "nobody greeted".to_owned()))
     }
 
     async fn refuse(&self, reason: &str) {

@@ -9,15 +9,14 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
     client::{Answer, Client},
-    server::{BINARY, Server, eventually},
+    server::{BINARY, Server, eventually, signal_to},
 };
 
 const LIST: &str = "GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n";
-const POST: &str = "POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n";
 
 /// Asks for an upgrade that must fail with this status, and cost nothing.
 fn refuses(server: &Server, binary: &Path, status: u16) -> Answer {
@@ -50,10 +49,6 @@ fn started(server: &Server) {
 
 fn open_gate(server: &Server) {
     fs::write(server.path("gate"), "go\n").unwrap();
-}
-
-fn kill(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
 /// The kernel's line about a process; empty: it is gone.
@@ -158,7 +153,7 @@ fn an_old_process_that_is_killed_before_it_gave_anything() {
     server.send(&mut admin, &format!("POST /upgrade {body}"));
     started(&server);
     let old = server.pid();
-    kill(old, Signal::KILL);
+    signal_to(old, Signal::KILL);
     assert!(admin.is_ended(), "who asked learns at once that nobody answers any more");
     _ = server.end();
     open_gate(&server);
@@ -175,10 +170,7 @@ fn an_old_process_that_is_killed_before_it_gave_anything() {
 fn idle_and_stuck(server: &Server) -> (Client, Client) {
     let mut idle = Client::connect(server.public);
     idle.get("/event/list");
-    let mut stuck = Client::connect(server.public);
-    stuck.send(&format!("{POST}01234"));
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
-    (idle, stuck)
+    (idle, server.stuck())
 }
 
 /// B3: what was in flight in it is lost, and nothing else.
@@ -194,7 +186,7 @@ fn an_old_process_that_is_killed_while_it_drains() {
     eventually("the idle connection in the new process", || {
         (idle.get("/event/list").process() == 2).then_some(())
     });
-    kill(old, Signal::KILL);
+    signal_to(old, Signal::KILL);
     assert!(stuck.is_ended() && admin.is_ended());
     assert_eq!(idle.get("/event/list").process(), 2);
     assert_eq!(Client::connect(server.public).get("/event/list").process(), 2);
@@ -216,13 +208,13 @@ fn an_old_process_that_is_stopped_while_it_drains() {
         eventually("the idle connection in the new process", || {
             (idle.get("/event/list").process() == 2).then_some(())
         });
-        kill(old, Signal::STOP);
+        signal_to(old, Signal::STOP);
         eventually("the stop", || state_of(old).contains(") T ").then_some(()));
         for _ in 0..100 {
             assert_eq!(Client::connect(server.public).get("/event/list").process(), 2);
         }
         stuck.send("56789");
-        kill(old, Signal::CONT);
+        signal_to(old, Signal::CONT);
         assert_eq!(stuck.answer().unwrap().process(), 1);
         let answer = upgrade.join().unwrap();
         assert_eq!(

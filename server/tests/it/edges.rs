@@ -7,11 +7,11 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
     client::Client,
-    server::{BINARY, Server, eventually},
+    server::{BINARY, Server, eventually, signal_to},
 };
 
 const POST: &str = "POST /orders HTTP/1.1\r\nhost: test\r\n";
@@ -122,37 +122,43 @@ fn a_probation_longer_than_a_start_may_take() {
     server.until_process(2);
 }
 
+/// Whether its connections have begun to go to the new one or stay with it.
 #[test]
 fn the_pid_file_names_the_old_process_again_when_the_new_one_dies() {
-    let server = Server::start("handoff-live");
-    let old = server.pid();
-    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
-    thread::scope(|scope| {
-        let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
-        let new = eventually("the new process", || Some(server.pid()).filter(|pid| *pid != old));
+    for (strategy, step) in [("handoff-live", "transfer"), ("handoff", "drain"), ("inherit", "drain")] {
+        let server = Server::start(strategy);
+        let old = server.pid();
+        let mut client = server.stuck();
+        thread::scope(|scope| {
+            let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
+            let new = eventually("the new process", || Some(server.pid()).filter(|pid| *pid != old));
+            server.until_process(2);
+            signal_to(new, Signal::KILL);
+            let answer = upgrade.join().unwrap();
+            let error = &answer.json()["error"];
+            assert_eq!((answer.status, &error["kind"]), (502, &"died".into()), "{}", answer.body);
+            // It serves a moment before the old process has heard that it does.
+            assert!(error["step"] == step || error["step"] == "commit", "{strategy}: {}", answer.body);
+            assert!(answer.body.contains("signal: 9"), "{}", answer.body);
+        });
+        server.until_process(1);
+        client.send("56789");
+        assert_eq!(client.answer().unwrap().process(), 1, "{strategy}");
+        assert_eq!(server.pid(), old);
+        server.upgrade();
         server.until_process(2);
-        kill_process(Pid::from_raw(i32::try_from(new).unwrap()).unwrap(), Signal::KILL).unwrap();
-        let answer = upgrade.join().unwrap();
-        assert_eq!((answer.status, &answer.json()["error"]["step"]), (502, &"transfer".into()));
-        assert!(answer.body.contains("signal: 9"), "{}", answer.body);
-    });
-    client.send("56789");
-    assert_eq!(client.answer().unwrap().process(), 1);
-    assert_eq!(server.pid(), old);
-    server.upgrade();
-    server.until_process(2);
+    }
 }
 
 #[test]
 fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
     let server = Server::start("handoff-live");
     let old = server.pid();
-    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
+    let mut client = server.stuck();
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
         server.until_process(2);
-        let new = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
-        kill_process(new, Signal::STOP).unwrap();
+        server.signal(Signal::STOP);
         client.send("56789GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
         assert_eq!(client.answer().unwrap().process(), 1);
         assert_eq!(client.answer().unwrap().process(), 1);
@@ -170,17 +176,16 @@ fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
 fn a_process_started_by_hand_that_is_stopped_as_it_takes_over_leaves_when_it_goes_on() {
     let server = Server::start_with("handoff-live", "transfer_timeout_ms = 300");
     let old = server.pid();
-    let mut client = stuck(&server, &format!("{POST}content-length: 10\r\n"), "01234");
+    let mut client = server.stuck();
     server.start_beside();
     server.until_process(2);
     eventually("the line of who serves", || server.log().contains("serves: taken over").then_some(()));
     let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
-    let new = Pid::from_raw(i32::try_from(new).unwrap()).unwrap();
-    kill_process(new, Signal::STOP).unwrap();
+    signal_to(new, Signal::STOP);
     client.send("56789");
     assert_eq!(client.answer().unwrap().process(), 1);
     eventually("the old process", || (server.pid() == old).then_some(()));
-    kill_process(new, Signal::CONT).unwrap();
+    signal_to(new, Signal::CONT);
     let reason = "failed to take over: the process that serves now goes on alone: ";
     eventually("its last line", || server.log().contains(reason).then_some(()));
     assert_eq!(client.get("/event/list").process(), 1);

@@ -50,10 +50,7 @@ fn idle_fresh_and_half_sent_connections_go_on() {
 #[test]
 fn a_request_in_flight_is_answered_by_the_old_process_and_its_connection_goes_on() {
     let server = Server::start("handoff-live");
-    let mut client = Client::connect(server.public);
-    client.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    // It is in flight once the old process has handled something that came after it.
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let mut client = server.stuck();
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade());
         server.until_process(2);
@@ -112,9 +109,7 @@ fn pipelined_requests_are_all_answered_in_order() {
 #[test]
 fn what_is_in_flight_at_the_end_of_the_drain_time_is_cut_and_counted() {
     let server = Server::start_with("handoff-live", "drain_ms = 200");
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let mut stuck = server.stuck();
     let mut waiting = Client::connect(server.public);
     waiting.send("GET /event/info?id=1 HTTP/1.1\r\nhost: test\r\nprefer: wait=30\r\n\r\n");
     assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Answer, Client},
     scripted::{Scripted, answer_probes},
-    server::{BINARY, Server, eventually},
+    server::{BINARY, Server, eventually, signal_to},
 };
 
 const LEVEL: &str = r#"{"log_level":"warn"}"#;
@@ -294,8 +294,7 @@ fn a_push_survives_an_old_process_that_dies_without_a_word() {
         let loads = || server.log().contains("served from its last good copy").then_some(());
         eventually("the new process", loads);
         let last = push(&server, "cluster", LEVEL);
-        let pid = rustix::process::Pid::from_raw(i32::try_from(old).unwrap()).unwrap();
-        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        signal_to(old, Signal::KILL);
         server.until_process(2);
         let told = config(&server);
         assert_eq!(told["effective"]["log_level"]["value"], "warn", "{}", server.log());

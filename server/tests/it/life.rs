@@ -12,9 +12,7 @@ use crate::{
 #[test]
 fn a_signal_ends_it_in_order() {
     let mut server = Server::start("handoff-live");
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").status, 200);
+    let mut stuck = server.stuck();
     let mut waiting = Client::connect(server.public);
     waiting.send("GET /event/info?id=1 HTTP/1.1\r\nhost: test\r\nprefer: wait=2\r\n\r\n");
     let mut idle = Client::connect(server.public);
@@ -36,9 +34,7 @@ fn a_signal_ends_it_in_order() {
 #[test]
 fn a_second_signal_cuts_what_is_in_flight() {
     let mut server = Server::start("handoff-live");
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").status, 200);
+    let mut stuck = server.stuck();
     server.signal(Signal::INT);
     eventually("the drain", || server.log().contains("draining").then_some(()));
     server.signal(Signal::INT);

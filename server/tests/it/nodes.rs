@@ -3,13 +3,12 @@
 use std::thread;
 
 use etcd_client::{EventType, WatchOptions};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    client::Client,
     etcd_process::{Etcd, etcd},
-    server::{Server, eventually},
+    server::{Server, eventually, signal_to},
 };
 
 const NODE: &str = "[node]\nname = \"shop\"\nlease_s = 1\n";
@@ -74,9 +73,7 @@ fn a_server_is_registered_while_it_serves_and_leaves_before_it_stops() {
     assert_eq!((&list[1]["name"], list.as_array().unwrap().len()), (&"shop".into(), 2));
 
     // A request in flight keeps it alive, and it is out of the register all the same.
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").status, 200);
+    let mut stuck = server.stuck();
     server.signal(Signal::TERM);
     eventually("the end of the entry", || etcd.get(KEY).is_none().then_some(()));
     stuck.send("56789");
@@ -104,14 +101,11 @@ fn a_successor_that_dies_gives_the_entry_back() {
     let Some(etcd) = etcd() else { return };
     let server = served(&etcd);
     until_process(&etcd, 1);
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let _stuck = server.stuck();
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade_to(crate::server::BINARY.as_ref()));
-        let successor = until_process(&etcd, 2)["pid"].as_i64().unwrap();
-        let successor = Pid::from_raw(i32::try_from(successor).unwrap()).unwrap();
-        kill_process(successor, Signal::KILL).unwrap();
+        let successor = until_process(&etcd, 2)["pid"].as_u64().unwrap();
+        signal_to(u32::try_from(successor).unwrap(), Signal::KILL);
         let answer = upgrade.join().unwrap();
         assert_eq!(answer.status, 502, "{}", answer.body);
     });

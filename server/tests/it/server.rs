@@ -124,15 +124,18 @@ impl Server {
 
     /// Starts another process beside the one that serves, as one does by hand.
     pub(crate) fn start_beside(&self) {
-        let group = Pid::from_child(&self.first).as_raw_nonzero().get();
-        // It is ended with the group.
-        drop(command(self.folder.path()).process_group(group).spawn().unwrap());
+        self.beside(command(self.folder.path()));
     }
 
     /// The same, as a service manager does that holds the sockets.
     pub(crate) fn activate_beside(&self, sockets: &[TcpListener], manager: &Path) {
+        self.beside(activated(self.folder.path(), sockets, manager));
+    }
+
+    fn beside(&self, mut command: Command) {
         let group = Pid::from_child(&self.first).as_raw_nonzero().get();
-        drop(activated(self.folder.path(), sockets, manager).process_group(group).spawn().unwrap());
+        // It is ended with the group.
+        drop(command.process_group(group).spawn().unwrap());
     }
 
     /// Kills everything that was started.
@@ -181,8 +184,17 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        signal_to(self.pid(), signal);
+    }
+
+    /// A request that is in flight in the first process: its head and half of its body have been read.
+    pub(crate) fn stuck(&self) -> Client {
+        let mut client = Client::connect(self.public);
+        client.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
+        // The process has read it once it has handled something that came after it.
+        let later = Client::connect(self.public).get("/event/list");
+        assert_eq!((later.status, later.process()), (200, 1));
+        client
     }
 
     pub(crate) fn admin_request(&self, request: &str) -> Answer {
@@ -291,6 +303,10 @@ impl Drop for Server {
 }
 
 /// A folder with what a server starts with.
+pub(crate) fn signal_to(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
 fn lay_out(strategy: &str, upgrade: &str, public: SocketAddr, admin: SocketAddr) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let sides = format!("[api]\nbind = \"{public}\"\n[admin]\nbind = \"{admin}\"\n");

@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -318,7 +319,9 @@ fn every_way_of_writing_is_served_and_no_request_suffers() {
             scope.spawn(|| {
                 let mut client = crate::client::Client::connect(server.public);
                 let mut answered = 0_u64;
-                while !is_over.load(Ordering::Relaxed) {
+                // Bounded, so that a check that fails ends the test, whose scope waits for this.
+                let started = Instant::now();
+                while !is_over.load(Ordering::Relaxed) && started.elapsed() < Duration::from_mins(2) {
                     assert_eq!(client.get("/event/list").status, 200);
                     answered += 1;
                 }

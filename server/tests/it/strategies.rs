@@ -1,10 +1,10 @@
 //! The other strategies, each held to what it promises and to what it cannot.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
     client::Client,
-    server::{BINARY, Server, eventually},
+    server::{Server, eventually, signal_to},
 };
 
 #[test]
@@ -35,48 +35,17 @@ fn answers_once_more_and_then_closes(server: &Server) {
     assert!(unused.is_ended());
 }
 
-/// The connections stay with the old process, so it is there, and can serve again.
-#[test]
-fn a_new_process_that_dies_while_the_old_one_drains_is_replaced_by_it() {
-    for strategy in ["handoff", "inherit"] {
-        let server = Server::start(strategy);
-        let old = server.pid();
-        let mut stuck = Client::connect(server.public);
-        stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-        assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
-        std::thread::scope(|scope| {
-            let upgrade = scope.spawn(|| server.upgrade_to(std::path::Path::new(BINARY)));
-            server.until_process(2);
-            let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
-            kill_process(Pid::from_raw(i32::try_from(new).unwrap()).unwrap(), Signal::KILL).unwrap();
-            let answer = upgrade.join().unwrap();
-            let error = &answer.json()["error"];
-            assert_eq!(
-                (answer.status, &error["step"], &error["kind"]),
-                (502, &"drain".into(), &"died".into())
-            );
-        });
-        server.until_process(1);
-        stuck.send("56789");
-        assert_eq!((stuck.answer().unwrap().process(), server.pid()), (1, old), "{strategy}");
-        server.upgrade();
-        server.until_process(2);
-    }
-}
-
 /// Who stops the pid of the file stops the server, also when the old process still has connections to give away.
 #[test]
 fn a_stop_that_comes_while_a_process_takes_over_waits_until_it_has_everything() {
     let server = Server::start("handoff-live");
     let old = server.pid();
-    let mut stuck = Client::connect(server.public);
-    stuck.send("POST /orders HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n01234");
-    assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+    let mut stuck = server.stuck();
     std::thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade());
         server.until_process(2);
         let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
-        kill_process(Pid::from_raw(i32::try_from(new).unwrap()).unwrap(), Signal::TERM).unwrap();
+        signal_to(new, Signal::TERM);
         stuck.send("56789");
         assert_eq!(stuck.answer().unwrap().process(), 1);
         assert_eq!(upgrade.join().unwrap()["outcome"], "ok");

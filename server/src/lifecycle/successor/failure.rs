@@ -72,26 +72,26 @@ impl Step {
 }
 
 impl Swap {
-    pub(super) fn error(&self, step: &str, kind: &str, detail: String) -> UpgradeError {
-        UpgradeError { step: step.to_owned(), kind: kind.to_owned(), detail, stderr: String::new() }
-    }
-
     pub(super) fn late(&self, step: Step, what: &str) -> UpgradeError {
         let limit = step.told(&self.life.config);
         // One that was started by hand is no child, and is told to go.
         let ended = if self.newcomer.is_some() { "it was ended" } else { "it was told to go" };
-        self.error(step.word(), "timeout", format!("the new process {what} in time; {ended} ({limit})"))
+        UpgradeError::new(
+            step.word(),
+            "timeout",
+            format!("the new process {what} in time; {ended} ({limit})"),
+        )
     }
 
     pub(super) fn broken(&self, step: &str, error: &channel::Error) -> UpgradeError {
-        self.error(step, "protocol", format!("cannot talk to the new process: {error}"))
+        UpgradeError::new(step, "protocol", format!("cannot talk to the new process: {error}"))
     }
 
     /// It closed its end of the channel: it is dead or about to be, and its exit says more.
     pub(super) async fn gone(&mut self, step: &str) -> UpgradeError {
         let detail = self.exit_within(Duration::from_secs(1)).await;
         let detail = detail.unwrap_or_else(|| "the new process closed its end of the channel".to_owned());
-        self.error(step, if step == "load" { "exited" } else { "died" }, detail)
+        UpgradeError::new(step, if step == "load" { "exited" } else { "died" }, detail)
     }
 
     pub(super) async fn spoke_out_of_turn(
@@ -108,16 +108,16 @@ impl Swap {
 
     pub(super) fn unexpected(&self, step: &str, message: Message) -> UpgradeError {
         match message {
-            Message::Failed { detail } => self.error(step, "failed", detail),
-            other => self.error(step, "protocol", format!("unexpected message {other:?}")),
+            Message::Failed { detail } => UpgradeError::new(step, "failed", detail),
+            other => UpgradeError::new(step, "protocol", format!("unexpected message {other:?}")),
         }
     }
 
     /// A probe without an answer has a deeper reason if the process has ended.
     pub(super) async fn probe_failed(&mut self, step: &str, detail: String) -> UpgradeError {
         match self.exit_within(Duration::from_millis(100)).await {
-            Some(exit) => self.error(step, "died", exit),
-            None => self.error(step, "refused", detail),
+            Some(exit) => UpgradeError::new(step, "died", exit),
+            None => UpgradeError::new(step, "refused", detail),
         }
     }
 
@@ -125,11 +125,13 @@ impl Swap {
     pub(super) async fn transfer_failed(&mut self, error: channel::Error) -> UpgradeError {
         let exit = self.exit_within(Duration::from_millis(100)).await;
         match (exit, error) {
-            (Some(exit), _) => self.error("transfer", "died", exit),
-            (None, channel::Error::Gone) => self.error("transfer", "died", channel::Error::Gone.to_string()),
+            (Some(exit), _) => UpgradeError::new("transfer", "died", exit),
+            (None, channel::Error::Gone) => {
+                UpgradeError::new("transfer", "died", channel::Error::Gone.to_string())
+            }
             (None, channel::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => {
                 let limit = Step::Transfer.told(&self.life.config);
-                self.error("transfer", "timeout", format!("{error}; it was ended ({limit})"))
+                UpgradeError::new("transfer", "timeout", format!("{error}; it was ended ({limit})"))
             }
             (None, error) => self.broken("transfer", &error),
         }

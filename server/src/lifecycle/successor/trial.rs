@@ -24,20 +24,21 @@ impl Swap {
             Strategy::Inherit => self.life.inheritance(),
             _ => Ok(Vec::new()),
         };
-        let inherited = inherited.map_err(|error| self.error("start", "start-failed", error.to_string()))?;
+        let inherited =
+            inherited.map_err(|error| UpgradeError::new("start", "start-failed", error.to_string()))?;
         self.newcomer = Some(Newcomer::start(binary, &self.ticket, &inherited)?);
         let newcomer = self.newcomer.as_mut();
         let arrival = tokio::select! {
             biased;
             arrival = timeout(Step::Start.limit(&self.life.config), self.inbox.arrivals.recv()) => arrival,
-            detail = ended(newcomer) => return Err(self.error("start", "exited", detail)),
+            detail = ended(newcomer) => return Err(UpgradeError::new("start", "exited", detail)),
         };
         match arrival {
             Ok(Some((hello, channel))) => {
                 self.times.start = Some(self.lap());
                 self.meet(&hello, channel)
             }
-            Ok(None) => Err(self.error("start", "died", "this process is stopping".to_owned())),
+            Ok(None) => Err(UpgradeError::new("start", "died", "this process is stopping".to_owned())),
             Err(_) => Err(self.late(Step::Start, "did not report")),
         }
     }
@@ -53,20 +54,20 @@ impl Swap {
         self.batches = hello.batches;
         if self.strategy == Strategy::Inherit && self.newcomer.is_none() {
             let detail = "under inherit the old process has to start the new one: `seckill upgrade`, POST /upgrade or SIGUSR2";
-            return Err(self.error("start", "refused", detail.to_owned()));
+            return Err(UpgradeError::new("start", "refused", detail.to_owned()));
         }
         let mend = "stop this one, then start the new one";
         if hello.protocol != PROTOCOL {
             let theirs = hello.protocol;
             let detail = format!("the new process speaks protocol {theirs}, this one {PROTOCOL}; {mend}");
-            return Err(self.error("start", "protocol", detail));
+            return Err(UpgradeError::new("start", "protocol", detail));
         }
         let (theirs, ours) = (hello.state, carrying::version());
         if theirs != ours {
             let detail = format!(
                 "the new process takes along a state of version {theirs}, this one has version {ours} in memory; {mend}"
             );
-            return Err(self.error("start", "state-version", detail));
+            return Err(UpgradeError::new("start", "state-version", detail));
         }
         self.has_room(hello)
     }
@@ -80,7 +81,7 @@ impl Swap {
                     "the new process may have {descriptors} descriptors, and {open} connections are open; raise its \
                      limit (ulimit -Hn)"
                 );
-                Err(self.error("start", "refused", detail))
+                Err(UpgradeError::new("start", "refused", detail))
             }
             _ => Ok(()),
         }
@@ -116,7 +117,7 @@ impl Swap {
         let probed = tokio::select! {
             biased;
             probed = timeout(limit, first) => probed,
-            detail = ended(newcomer) => return Err(self.error("probe", "died", detail)),
+            detail = ended(newcomer) => return Err(UpgradeError::new("probe", "died", detail)),
         };
         let mut probe = match probed {
             Ok(Ok(probe)) => probe,
@@ -127,7 +128,7 @@ impl Swap {
         let newcomer = self.newcomer.as_mut();
         tokio::select! {
             biased;
-            detail = ended(newcomer) => return Err(self.error("probation", "died", detail)),
+            detail = ended(newcomer) => return Err(UpgradeError::new("probation", "died", detail)),
             gone = channel.receive() => return Err(self.spoke_out_of_turn("probation", gone).await),
             () = tokio::time::sleep(self.life.config.upgrade.probation) => {}
         }
