@@ -18,7 +18,7 @@ use super::{
     main_loop,
     message::Message,
     pid_file,
-    predecessor::{self, Predecessor, TICKET_VARIABLE, Turn},
+    predecessor::{self, Predecessor, Turn},
     signals::Signals,
 };
 #[cfg(debug_assertions)]
@@ -104,7 +104,7 @@ async fn live(config: Arc<Config>, passed: Vec<Listener>) -> Result<(), Error> {
     let descriptors = descriptors::raise(config.limits.connections_max);
     let strategy = config.upgrade.strategy;
     #[cfg(debug_assertions)]
-    if std::env::var_os(TICKET_VARIABLE).is_some() {
+    if std::env::var_os(predecessor::TICKET_VARIABLE).is_some() {
         faults::hang(Fault::HangStart).await;
     }
     let predecessor =
