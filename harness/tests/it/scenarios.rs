@@ -343,6 +343,9 @@ fn list_and_plan_of_the_repository() {
                                                          million requests; none may
                                                          fail, and nothing may be
                                                          left behind.
+    upgrade/thousands                 reference     22s  Twenty binary swaps with
+                                                         5,000 idle connections;
+                                                         each goes on.
     upgrade                           reference     40s  Sixty binary swaps under
                                                          load; not one request may
                                                          fail.
