@@ -39,7 +39,7 @@ pub use self::{
     group::{Group, GroupWatch},
     machine::{RunFacts, record},
     pages::Pages,
-    reference::{Reference, Stopped},
+    reference::{Activated, Reference, Stopped},
     release::{Release, Releases},
     services::{Conduct, Error as ServicesError, Queue, Running, Services, lacks_etcd},
     settings::Place,

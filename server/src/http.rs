@@ -54,7 +54,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
@@ -73,7 +78,7 @@ use self::{
 use crate::faults;
 use crate::{
     config::{Config, StreamSettings},
-    lifecycle::{Control, Phase, ProcessIdentity, Programs},
+    lifecycle::{Control, Phase, ProcessIdentity, Programs, UpgradeReport},
     reload::Reload,
     secrets::Secrets,
     sources::SourceStates,
@@ -121,6 +126,7 @@ pub struct App {
     known: Known,
     streams: Arc<Streams>,
     settled: Settled,
+    taken_over: OnceLock<Box<UpgradeReport>>,
     started: Instant,
     process: HeaderValue,
     version: HeaderValue,
@@ -150,11 +156,20 @@ impl App {
             known: Known::default(),
             streams: Streams::new(parts.identity.process, &parts.metrics),
             settled: Settled::default(),
+            taken_over: OnceLock::new(),
             started: Instant::now(),
             process: HeaderValue::from(parts.identity.process.0),
             version: version.unwrap_or(HeaderValue::from_static("unprintable")),
             parts,
         })
+    }
+
+    /// The process before this one has gone, and tells what became of the upgrade.
+    pub fn taken_over(&self, report: Option<Box<UpgradeReport>>) {
+        if let Some(report) = report {
+            // It goes once.
+            _ = self.taken_over.set(report);
+        }
     }
 
     /// Answers. Never fails and never blocks: what goes wrong is an answer too.

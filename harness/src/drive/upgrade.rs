@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::timeline::Ending;
 use crate::{
     clock::RunClock,
-    environment::{Answer, Identity, Reference, chain},
+    environment::{Activated, Answer, Identity, Reference, chain},
     observe::{EventOutcome, MEMORY_KEY},
 };
 
@@ -126,14 +126,15 @@ impl From<Result<Answer, reqwest::Error>> for Said {
     }
 }
 
-/// What a process told its service manager.
-impl From<Result<Vec<String>, String>> for Said {
-    fn from(activated: Result<Vec<String>, String>) -> Self {
-        let (outcome, word, value) = match activated {
-            Ok(told) => (EventOutcome::Ok, "told", json!(told)),
-            Err(why) => (EventOutcome::Failed, "error", json!({ "detail": why })),
+/// What a service manager knows.
+impl From<Result<Activated, String>> for Said {
+    fn from(activated: Result<Activated, String>) -> Self {
+        let (outcome, mut report, word, value) = match activated {
+            Ok(Activated { told, report }) => (EventOutcome::Ok, report, "told", json!(told)),
+            Err(why) => (EventOutcome::Failed, Map::new(), "error", json!({ "detail": why })),
         };
-        Self { outcome: Some(outcome), report: Map::from_iter([(word.to_owned(), value)]) }
+        report.insert(word.to_owned(), value);
+        Self { outcome: Some(outcome), report }
     }
 }
 
@@ -181,7 +182,7 @@ fn detail(
         Ok(Identity { process, version }) => {
             let pid = reference.serving_pid().map(|pid| pid.as_raw_pid());
             let serving = json!({ "process": process, "version": version, "pid": pid });
-            if detail.contains_key("told") {
+            if detail.contains_key("told") && !detail.contains_key("new") {
                 // A service manager is not told which generation it has started.
                 detail.insert("new".to_owned(), serving.clone());
             }
@@ -215,6 +216,17 @@ mod tests {
             let said = Said::from(Ok(Answer { status, body: body.clone() }));
             assert_eq!(said.outcome, Some(outcome), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn what_a_service_manager_hears_is_beside_the_report() {
+        let report = Map::from_iter([("strategy".to_owned(), json!("activate"))]);
+        let said = Said::from(Ok(Activated { told: vec!["READY=1".to_owned()], report }));
+        assert_eq!(said.outcome, Some(EventOutcome::Ok));
+        assert_eq!(Value::Object(said.report), json!({"strategy": "activate", "told": ["READY=1"]}));
+        let said = Said::from(Err("it hangs".to_owned()));
+        assert_eq!(said.outcome, Some(EventOutcome::Failed));
+        assert_eq!(Value::Object(said.report), json!({"error": {"detail": "it hangs"}}));
     }
 
     #[test]

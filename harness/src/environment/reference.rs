@@ -21,6 +21,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub use self::activation::Activated;
 use self::start::Start;
 use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Stored, build,

@@ -29,6 +29,8 @@ struct Status<'a> {
     process: &'a ProcessIdentity,
     programs: &'a Programs,
     phase: Phase,
+    /// The upgrade that has made this process serve, as the one before it tells; `null` until that has gone.
+    taken_over: Option<&'a UpgradeReport>,
     uptime_ms: u64,
     time: Timestamp,
     config: ConfigStatus<'a>,
@@ -96,6 +98,7 @@ pub(super) async fn status(app: &App, snapshot: &Snapshot) -> Reply {
             process: &app.parts.identity,
             programs: &app.parts.programs,
             phase: app.parts.control.phase(),
+            taken_over: app.taken_over.get().map(Box::as_ref),
             uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             time: clock::now(),
             config: ConfigStatus {

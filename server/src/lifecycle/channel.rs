@@ -267,9 +267,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_peer_is_told_after_its_last_message() {
         let (near, far, _folder) = pair().await;
-        near.send(&Message::Done, &[], &[]).await.unwrap();
+        near.send(&Message::Stopped, &[], &[]).await.unwrap();
         drop(near);
-        assert_eq!(far.receive().await.unwrap().message, Message::Done);
+        assert_eq!(far.receive().await.unwrap().message, Message::Stopped);
         assert!(matches!(far.receive().await, Err(Error::Gone)));
         assert!(matches!(far.send(&Message::Ready, &[], &[]).await, Err(Error::Gone)));
     }
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_too_large_is_refused_before_it_is_sent() {
         let (near, _far, _folder) = pair().await;
-        let refused = near.send(&Message::Done, &vec![1; PACKET_BYTES_MAX], &[]).await;
+        let refused = near.send(&Message::Stopped, &vec![1; PACKET_BYTES_MAX], &[]).await;
         assert!(matches!(refused, Err(Error::Protocol(_))));
     }
 

@@ -205,7 +205,10 @@ async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
     life.reload.reopen();
     life.app.settle(true);
     match turn {
-        Ok(Turn::Done) => tracing::info!("everything is handed over"),
+        Ok(Turn::Done(report)) => {
+            tracing::info!("everything is handed over");
+            life.app.taken_over(report);
+        }
         Ok(Turn::Gone) => tracing::warn!("the old process ended before everything was handed over"),
         Ok(Turn::Refused(reason)) => return Some(reason),
         Ok(turn) => tracing::error!(?turn, "the old process lost its way"),

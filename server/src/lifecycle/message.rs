@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ProcessGeneration, program::Program};
+use super::{ProcessGeneration, UpgradeReport, program::Program};
 use crate::{
     config::Strategy,
     http::Side,
@@ -43,7 +43,7 @@ use crate::{
 pub(super) const PROTOCOL: u32 = 4;
 
 /// One message; descriptors and raw bytes travel beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub(super) enum Message {
     Hello(Hello),
@@ -92,7 +92,11 @@ pub(super) enum Message {
         through: u64,
     },
     /// Everything is yours.
-    Done,
+    Done {
+        /// What became of the upgrade. One that is older does not say.
+        #[serde(default)]
+        report: Option<Box<UpgradeReport>>,
+    },
 }
 
 /// The new process's greeting. Fields may be added, never removed: it is read before the protocols are

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{
+    UpgradeReport,
     carrying::{self, Pieces},
     channel::{self, Channel, ControlSocket},
     connections::Connections,
@@ -112,7 +113,7 @@ impl Predecessor {
 }
 
 /// What the old process wants next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Turn {
     /// Serve from now on, and go on from what the old process served last.
     Commit { generation: Generation, digests: Digests },
@@ -120,8 +121,8 @@ pub(super) enum Turn {
     State(Vec<u8>),
     /// No request begins in the old process any more.
     Stopped,
-    /// Everything is handed over.
-    Done,
+    /// Everything is handed over, and that is what became of the upgrade.
+    Done(Option<Box<UpgradeReport>>),
     /// It ended without a word: whatever it left is ours.
     Gone,
     /// It serves on; this process has to go.
@@ -154,7 +155,7 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
                 }
             }
             Message::Stopped => return Ok(Turn::Stopped),
-            Message::Done => return Ok(Turn::Done),
+            Message::Done { report } => return Ok(Turn::Done(report)),
             Message::Refuse { reason } => return Ok(Turn::Refused(reason)),
             other => return Err(Error::Protocol(format!("unexpected message {other:?}"))),
         }

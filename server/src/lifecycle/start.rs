@@ -323,7 +323,7 @@ async fn take_over(
             life.app.settle(true);
             Ok(None)
         }
-        Turn::State(_) | Turn::Done | Turn::Stopped => {
+        Turn::State(_) | Turn::Done(_) | Turn::Stopped => {
             Err(Error::Dismissed("it was done before it began".to_owned()))
         }
         Turn::Refused(reason) => Err(Error::Dismissed(reason)),

@@ -121,11 +121,11 @@ impl Swap {
         self.life.note(&report);
         if let Some(answer) = answer {
             // Whoever asked may have gone; the log has the outcome.
-            _ = answer.send(report);
+            _ = answer.send(report.clone());
         }
         if replaced {
             self.life.commit();
-            self.farewell().await;
+            self.farewell(report).await;
         }
         replaced
     }
@@ -238,7 +238,7 @@ impl Swap {
     }
 
     /// After the outcome is told: the last connections leave, and the successor learns that all is its own.
-    async fn farewell(&mut self) {
+    async fn farewell(&mut self, report: UpgradeReport) {
         let limit = self.life.config.upgrade.farewell;
         if self.strategy == Strategy::HandoffLive
             && let Err(error) = self.transfer(transfer::Until::Empty, limit).await
@@ -253,7 +253,8 @@ impl Swap {
         }
         if let Some(channel) = &self.channel {
             // A successor that is gone by now, or stopped, needs no farewell.
-            _ = timeout(limit, channel.send(&Message::Done, &[], &[])).await;
+            let done = Message::Done { report: Some(Box::new(report)) };
+            _ = timeout(limit, channel.send(&done, &[], &[])).await;
         }
         if let Some(newcomer) = &mut self.newcomer {
             newcomer.take_over();

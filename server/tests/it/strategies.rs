@@ -104,9 +104,19 @@ fn a_process_started_by_hand_takes_over() {
                 (idle.get("/event/list").process() == 2).then_some(())
             });
         }
-        eventually("the admin side of the new process", || {
-            (server.admin_request("GET /status").process() == 2).then_some(())
+        // Nobody asked, so the new process is told what became of it.
+        let report = eventually("the report", || {
+            let answer = server.admin_request("GET /status");
+            let report = answer.json()["taken_over"].clone();
+            (answer.process() == 2 && !report.is_null()).then_some(report)
         });
+        assert_eq!((&report["outcome"], &report["strategy"]), (&"ok".into(), &strategy.into()), "{report}");
+        assert_eq!(
+            (&report["old"]["process"], &report["new"]["process"]),
+            (&1.into(), &2.into()),
+            "{report}"
+        );
+        assert!(report["phases_ms"]["drain"].is_number(), "{report}");
     }
 }
 
