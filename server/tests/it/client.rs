@@ -74,9 +74,21 @@ impl Client {
     }
 
     pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// On a connection that may not be there yet: who sends waits for it.
+    pub(crate) fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream: BufReader::new(Socket::Tcp(stream)) })
+    }
+
+    /// One that takes some kilobytes at a time, so that the rest stays with the server.
+    pub(crate) fn connect_narrow(address: SocketAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.set_recv_buffer_size(16 * 1024)?;
+        socket.connect(&address.into())?;
+        Self::over(socket.into())
     }
 
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
@@ -121,13 +133,18 @@ impl Client {
     pub(crate) fn answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.head_only()?;
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        answer.body = String::from_utf8(body).unwrap();
+        answer.body = self.part(length)?;
         Ok(answer)
     }
 
-    /// The next answer on the connection, to a request that asked for no body.
+    /// So many bytes of the body of an answer whose head was read.
+    pub(crate) fn part(&mut self, bytes: usize) -> io::Result<String> {
+        let mut part = vec![0; bytes];
+        self.stream.read_exact(&mut part)?;
+        String::from_utf8(part).map_err(io::Error::other)
+    }
+
+    /// The next answer on the connection, to a request that asked for no body, or whose body is read by parts.
     pub(crate) fn head_only(&mut self) -> io::Result<Answer> {
         let status_line = self.line()?;
         let status = status_line.split(' ').nth(1).and_then(|word| word.parse().ok());

@@ -35,6 +35,7 @@ mod server;
 mod service_losses;
 mod service_processes;
 mod services;
+mod slow_readers;
 mod sources;
 mod stores;
 mod strategies;

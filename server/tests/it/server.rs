@@ -90,14 +90,37 @@ impl Server {
 
     /// A server that listens elsewhere too: lines of `[api]` and `[admin]` for its own addresses.
     pub(crate) fn start_listening(strategy: &str, lines: impl Fn(SocketAddr, SocketAddr) -> String) -> Self {
+        Self::listening(&format!("strategy = \"{strategy}\""), ACTIVITIES, lines)
+    }
+
+    /// A server with `public.sock` beside its port, that sells so many goods with names of so many bytes. `upgrade`:
+    /// lines for `[upgrade]`, and sections after it.
+    pub(crate) fn start_with_goods(goods: usize, name_bytes: usize, upgrade: &str) -> Self {
+        let name = "g".repeat(name_bytes);
+        let goods: Vec<String> = (1..=goods)
+            .map(|id| {
+                format!(r#"{{"id":{id},"name":"{name}","price_cents":1,"stock":1000,"limit_per_user":1000}}"#)
+            })
+            .collect();
+        let activities = format!(
+            r#"{{"events":[{{"id":1,"name":"opening","starts_at":"2020-01-01T00:00:00Z","ends_at":"2100-01-01T00:00:00Z","goods":[{}]}}]}}"#,
+            goods.join(",")
+        );
+        Self::listening(upgrade, &activities, |public, admin| {
+            format!("[api]\nbind = [\"{public}\", \"unix:public.sock\"]\n[admin]\nbind = \"{admin}\"\n")
+        })
+    }
+
+    fn listening(upgrade: &str, activities: &str, lines: impl Fn(SocketAddr, SocketAddr) -> String) -> Self {
         // Free on every address of both families.
         let free = || TcpListener::bind("[::]:0").unwrap();
         let (one, two) = (free(), free());
         let [public, admin] =
             [&one, &two].map(|free| SocketAddr::from(([127, 0, 0, 1], free.local_addr().unwrap().port())));
         drop((one, two));
-        let folder = lay_out(strategy, "", public, admin);
-        write_settings(folder.path(), &lines(public, admin), &format!("strategy = \"{strategy}\""));
+        let folder = lay_out("handoff-live", "", public, admin);
+        write_settings(folder.path(), &lines(public, admin), upgrade);
+        fs::write(folder.path().join("activities.json"), activities).unwrap();
         let first = command(folder.path()).spawn().unwrap();
         let server = Self { public, admin, folder, first };
         server.until_ready();

@@ -1,6 +1,6 @@
 //! `GET /event/stream`: what is told, who is turned away or dropped, and how it ends in an upgrade.
 
-use std::{fs, thread};
+use std::thread;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
@@ -172,25 +172,10 @@ fn sell_until(server: &Server, what: &str, is_noticed: impl Fn() -> bool) {
     }
 }
 
-/// With long names of many goods each event has some kilobytes.
+/// With many goods each event has some kilobytes.
 fn with_much_to_tell(stream: &str) -> Server {
-    let server = Server::start_listening("handoff-live", |public, admin| {
-        format!(
-            "[api]\nbind = [\"{public}\", \"unix:public.sock\"]\n[admin]\nbind = \"{admin}\"\n[limits]\n\
-             connections_max = 100\n[stream]\ninterval_ms = 10\n{stream}\n"
-        )
-    });
-    let goods: Vec<String> = (1..=400)
-        .map(|id| format!(r#"{{"id":{id},"name":"g","price_cents":1,"stock":1000,"limit_per_user":1000}}"#))
-        .collect();
-    let activities = format!(
-        r#"{{"events":[{{"id":1,"name":"opening","starts_at":"2020-01-01T00:00:00Z","ends_at":"2100-01-01T00:00:00Z","goods":[{}]}}]}}"#,
-        goods.join(",")
-    );
-    fs::write(server.path("activities.json"), activities).unwrap();
-    let mut client = Client::connect(server.public);
-    eventually("all goods", || client.get("/event/list").body.contains("\"id\":400").then_some(()));
-    server
+    let sections = format!("[limits]\nconnections_max = 100\n[stream]\ninterval_ms = 10\n{stream}");
+    Server::start_with_goods(400, 1, &sections)
 }
 
 #[test]
