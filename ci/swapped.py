@@ -24,9 +24,11 @@ bind = "127.0.0.1:{api}"
 bind = "127.0.0.1:{admin}"
 [upgrade]
 strategy = "{strategy}"
+drain_ms = {drain_ms}
 [limits]
 connections_max = {connections_max}
 """
+SETTINGS = {"strategy": "handoff-live", "drain_ms": 10_000, "connections_max": 10_000}
 GOODS = {"id": 1, "name": "kettle", "price_cents": 9900, "stock": STOCK, "limit_per_user": STOCK}
 ACTIVITIES = {
     "events": [
@@ -44,8 +46,9 @@ ACTIVITIES = {
 class Server:
     """The server, whichever process it is at the moment."""
 
-    def __init__(self, binary, folder, strategy="handoff-live", connections_max=10_000, sockets=()):
-        """`sockets`: those of the public and the admin side, as a service manager hands them down."""
+    def __init__(self, binary, folder, sockets=(), variables=None, **settings):
+        """`sockets`: those of the public and the admin side, as a service manager hands them down. `variables`: of the
+        server's environment. Further settings: see SETTINGS."""
         self.folder = folder
         self.config = folder / "seckill.toml"
         self.binaries = []
@@ -55,11 +58,9 @@ class Server:
             shutil.copy2(binary, place / "seckill")
             (place / "RELEASE").write_text(release)
             self.binaries.append(place / "seckill")
-        self.port, admin = [socket.getsockname()[1] for socket in sockets] or free_ports(2)
-        settings = CONFIG.format(
-            api=self.port, admin=admin, strategy=strategy, connections_max=connections_max
-        )
-        self.config.write_text(settings)
+        self.port, self.admin = [socket.getsockname()[1] for socket in sockets] or free_ports(2)
+        self.settings = SETTINGS
+        self.configure(**settings)
         (folder / "activities.json").write_text(json.dumps(ACTIVITIES))
         (folder / "blacklist.txt").write_text("")
         self.log = open(folder / "log", "wb")
@@ -69,9 +70,15 @@ class Server:
             command = ["sh", "-c", f'LISTEN_FDS={len(sockets)} LISTEN_PID=$$ exec "$@" {down}', "sh", *command]
         passed = [socket.fileno() for socket in sockets]
         self.child = subprocess.Popen(
-            command, cwd=folder, stdout=self.log, stderr=self.log, pass_fds=passed
+            command, cwd=folder, stdout=self.log, stderr=self.log, pass_fds=passed,
+            env={**os.environ, **(variables or {})},
         )
         self.pid = self.child.pid
+
+    def configure(self, **settings):
+        """Other settings for the next process."""
+        self.settings = {**self.settings, **settings}
+        self.config.write_text(CONFIG.format(api=self.port, admin=self.admin, **self.settings))
 
     def wait_until_ready(self):
         wait_for("the server to be ready", self.is_ready)
@@ -98,6 +105,15 @@ class Server:
 
     def tokens(self, count):
         return self.run("token", "-c", self.config, "--users", f"1-{count}").split()
+
+    def status(self):
+        """What the admin side says of the process that serves."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=ANSWER_TIMEOUT_S)
+        token = (self.folder / ".admin-token").read_text().strip()
+        connection.request("GET", "/status", headers={"authorization": f"Bearer {token}"})
+        status = json.loads(connection.getresponse().read())
+        connection.close()
+        return status
 
     def swap(self, number):
         binary = self.binaries[number % 2]

@@ -16,7 +16,8 @@ use super::{
     connections::{Connections, Directive, Parcel},
     listeners::{Accepting, Diversion, Listener},
     message::{Message, Welcome},
-    pid_file, service_manager,
+    pid_file::PidFile,
+    service_manager,
 };
 use crate::{
     config::{Bind, Config, Strategy},
@@ -35,6 +36,7 @@ pub(super) struct Life {
     pub(super) identity: ProcessIdentity,
     pub(super) connections: Arc<Connections>,
     pub(super) control: ControlSocket,
+    pub(super) pid_file: PidFile,
     pub(super) diversion: Diversion,
     /// Where connections come out when they move.
     pub(super) parcels: tokio::sync::Mutex<mpsc::UnboundedReceiver<Parcel>>,
@@ -65,6 +67,7 @@ impl Life {
         let registration = register(&config, &identity, &bound.wanted);
         let (connections, parcels) = Connections::new(Arc::clone(&app));
         Arc::new(Self {
+            pid_file: PidFile::at(&config.global.pid),
             config,
             identity,
             connections: Arc::new(connections),
@@ -171,9 +174,7 @@ impl Life {
         }
         self.accept()?;
         // A successor that had begun to serve has put its number there.
-        if let Err(error) = pid_file::write(&self.config.global.pid) {
-            tracing::error!(%error, "the pid file cannot be written");
-        }
+        self.pid_file.write();
         self.committed.send_replace(false);
         if let Some(registration) = &self.registration {
             registration.enter_again();

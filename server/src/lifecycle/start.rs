@@ -1,6 +1,6 @@
 //! The life of the process from its start to its end.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -17,7 +17,6 @@ use super::{
     listeners::{Listener, queues_move},
     main_loop,
     message::Message,
-    pid_file,
     predecessor::{self, Predecessor, Turn},
     signals::Signals,
 };
@@ -269,7 +268,7 @@ impl Prepared {
             // A successor's files are left alone.
             main_loop::End::Replaced => Ok(()),
             main_loop::End::Stopped => {
-                pid_file::remove(&life.config.global.pid);
+                life.pid_file.remove();
                 ControlSocket::remove(&life.config.upgrade.socket);
                 Ok(())
             }
@@ -346,9 +345,8 @@ fn tell_who_serves(identity: &ProcessIdentity, came_after: bool) {
 /// Writes the pid file, before anybody is told that this process serves. Where both bind the port whom it named
 /// before is first made to leave, as the seed does, which takes its time.
 fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) -> Option<JoinHandle<()>> {
-    let path = life.config.global.pid.clone();
     if !strategy.binds_twice() {
-        write_pid_file(&path);
+        life.pid_file.write();
         return None;
     }
     // The old process needs its drain time, and a little more to end.
@@ -357,15 +355,10 @@ fn claim_pid_file(life: &Arc<Life>, strategy: Strategy, tasks: &Tasks) -> Option
     if faults::strikes(Fault::HangCommit) {
         return None;
     }
+    let life = Arc::clone(life);
     Some(tasks.spawn_blocking(move || {
-        let retired = pid_file::retire(&path, patience);
+        let retired = life.pid_file.retire(patience);
         tracing::info!(?retired, "the process of the pid file");
-        write_pid_file(&path);
+        life.pid_file.write();
     }))
-}
-
-fn write_pid_file(path: &Path) {
-    if let Err(error) = pid_file::write(path) {
-        tracing::error!(%error, path = %path.display(), "the pid file cannot be written");
-    }
 }

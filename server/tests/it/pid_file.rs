@@ -1,16 +1,20 @@
-//! The pid file where it cannot be written: the server serves, says so, and nobody is misled by what lies there.
+//! The pid file: whom it names and whom it does not, whatever time it is. Where it cannot be written the server serves,
+//! says so, and nobody is misled by what lies there.
 
 use std::{
     fs,
     io::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use crate::{
     client::Client,
-    server::{Server, eventually},
+    server::{BINARY, Server, eventually},
 };
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A disk of one page at `disk`, in a mount namespace of the server's own, after which `script` is done.
 fn start(test: &str, script: &str) -> Option<Server> {
@@ -78,4 +82,41 @@ fn in_a_folder_that_is_read_only_a_stale_pid_file_harms_nobody() {
     assert!(stranger.try_wait().unwrap().is_none(), "the stranger must live");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+/// E12: what a clock that is set makes of the file is a time before its process began, or one that is still to come.
+#[test]
+fn whoever_has_the_pid_file_is_told_to_leave_whatever_time_it_has() {
+    for strategy in ["reuseport", "reuseport-drain"] {
+        let server = Server::start(strategy);
+        for forward in [true, false] {
+            server.pid();
+            let file = fs::File::options().write(true).open(server.path(".pid")).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            // To set the clock forward leaves everything that was written in the past.
+            file.set_modified(if forward { now - AN_HOUR } else { now + AN_HOUR }).unwrap();
+            let report = server.upgrade();
+            server.until_process(if forward { 2 } else { 3 });
+            let new = &report["new"]["pid"];
+            eventually("its pid file", || (*new == server.pid()).then_some(()));
+        }
+    }
+}
+
+/// E8: a server of the same name, older than the file, which has never written it.
+#[test]
+fn another_server_whose_number_is_in_a_stale_pid_file_is_left_alone() {
+    let server = Server::start_with("reuseport", "commit_timeout_ms = 500");
+    let neighbour = Server::start("reuseport");
+    fs::write(server.path(".pid"), neighbour.pid().to_string()).unwrap();
+    let refused = server.upgrade_to(BINARY.as_ref());
+    assert_eq!(refused.status, 504, "{}", refused.body);
+    assert_eq!(refused.json()["error"]["step"], "commit", "{}", refused.body);
+    assert!(server.log().contains("the pid file is stale, nobody is signalled"), "{}", server.log());
+    for alive in [&server, &neighbour] {
+        assert_eq!(Client::connect(alive.public).get("/event/list").process(), 1);
+    }
+    // It has written the file again.
+    server.upgrade();
+    server.until_process(2);
 }
