@@ -7,6 +7,7 @@ Usage: kernel.py SECKILL_BINARY EMPTY_FOLDER
 """
 
 import fcntl
+import os
 import pathlib
 import signal
 import socket
@@ -18,6 +19,8 @@ from swapped import started, wait_for
 
 LIST = b"GET /event/list HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
 WAITING = 60
+# The kernel has a place more than it is asked for.
+BACKLOG = 8
 SWAPS = 10
 TIMEOUT_S = 20
 # From linux/sockios.h and linux/if.h.
@@ -47,23 +50,56 @@ def main():
 
 
 def abort_on_overflow(binary, folder):
-    """E2: a queue of 8 whose overflow is answered by a reset, and upgrades under new connections."""
-    before = setting("core/somaxconn", 8), setting("ipv4/tcp_abort_on_overflow", 1)
+    """E2: a queue of 8 whose overflow is answered by a reset, and upgrades under new connections: with the one that an
+    upgrade makes itself they are as many as there are places, so nobody overflows it, however long a swap takes. Whoever
+    is one too many is reset by the kernel, whatever a server does: of a server that stands still those who do not fit."""
+    before = setting("ipv4/tcp_abort_on_overflow", 1)
     try:
+        overflows = counter("ListenOverflows")
         lost = fresh_through_swaps(binary, folder / "live", "handoff-live")
-        # Nobody accepts: two are served, and the queue is full after nine more.
-        server = started(binary, folder / "full", connections_max=2)
-        try:
-            idle = [connect(server.port) for _ in range(2)]
-            for client in idle:
-                ask(client, keep=True)
-            control = count_lost(server.port, 40)
-        finally:
-            server.stop()
-        return lost, control, "a queue that is really full"
+        if counter("ListenOverflows") != overflows:
+            sys.exit("error: the queue overflowed in the swaps, though never more came than there are places")
+        control = knocking_at_a_frozen_server(binary, folder / "frozen")
+        overflows = counter("ListenOverflows") - overflows
+        if overflows < control:
+            sys.exit(f"error: {control} were reset, and the queue overflowed {overflows} times")
+        return lost, control, f"a server that stands still, whose queue overflowed {overflows} times"
     finally:
-        setting("core/somaxconn", before[0])
-        setting("ipv4/tcp_abort_on_overflow", before[1])
+        setting("ipv4/tcp_abort_on_overflow", before)
+
+
+def knocking_at_a_frozen_server(binary, folder):
+    """How many are reset of those whose handshake is finished by their first byte, all at once."""
+    sockets = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(2)]
+    server = started(binary, folder, sockets=sockets, listen_backlog=BACKLOG)
+    try:
+        # The socket is the server's too: for a while there are places for handshakes, which count like those of the queue.
+        sockets[0].listen(1024)
+        sockets[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
+        clients = [connect(server.port, timeout_s=1) for _ in range(WAITING)]
+        sockets[0].listen(BACKLOG)
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            return sum(is_reset(client) for client in clients)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+    finally:
+        for handed_down in sockets:
+            handed_down.close()
+        server.stop()
+
+
+def is_reset(client):
+    """Asks, and hears that it is refused; whoever waits hears nothing."""
+    try:
+        client.sendall(LIST)
+        client.settimeout(0.05)
+        client.recv(1)
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        return True
+    return False
 
 
 def unfinished_handshakes(binary, folder):
@@ -100,18 +136,28 @@ def unfinished(binary, folder, strategy):
 
 def migration(binary, folder):
     """E4: who waits in the queue of a closing socket goes to the other one with tcp_migrate_req, else is reset."""
+    return migrated(binary, folder, {})
+
+
+def unlike_queues(binary, folder):
+    """E5: the same where the new process's socket has another length: more wait than there are places in it."""
+    return migrated(binary, folder, {"listen_backlog": BACKLOG})
+
+
+def migrated(binary, folder, new_settings):
     lost = []
     for value in (1, 0):
         before = setting("ipv4/tcp_migrate_req", value)
         try:
-            lost.append(queue_through_swap(binary, folder / str(value)))
+            lost.append(queue_through_swap(binary, folder / str(value), new_settings))
         finally:
             setting("ipv4/tcp_migrate_req", before)
     return lost[0], lost[1], "with tcp_migrate_req 0"
 
 
-def queue_through_swap(binary, folder):
+def queue_through_swap(binary, folder, new_settings):
     server = started(binary, folder, strategy="reuseport", connections_max=2)
+    server.configure(**new_settings)
     try:
         idle = [connect(server.port) for _ in range(2)]
         for client in idle:
@@ -133,12 +179,13 @@ CASES = {
     "E2-abort-on-overflow": abort_on_overflow,
     "E3-unfinished-handshakes": unfinished_handshakes,
     "E4-migrate-req": migration,
+    "E5-unlike-queues": unlike_queues,
 }
 
 
 def fresh_through_swaps(binary, folder, strategy):
-    """New connections, four at a time, through some swaps; how many were lost."""
-    server = started(binary, folder, strategy=strategy)
+    """New connections, as many at a time as the queue is long, through some swaps; how many were lost."""
+    server = started(binary, folder, strategy=strategy, listen_backlog=BACKLOG)
     over, lost, served = threading.Event(), [], []
 
     def go_on():
@@ -148,7 +195,7 @@ def fresh_through_swaps(binary, folder, strategy):
             except OSError:
                 lost.append(1)
 
-    threads = [threading.Thread(target=go_on, daemon=True) for _ in range(4)]
+    threads = [threading.Thread(target=go_on, daemon=True) for _ in range(BACKLOG)]
     try:
         for thread in threads:
             thread.start()
@@ -162,27 +209,6 @@ def fresh_through_swaps(binary, folder, strategy):
             thread.join()
         server.stop()
     return len(lost)
-
-
-def count_lost(port, count):
-    """How many of so many who connect at once and ask are reset, or not connected."""
-    lost, clients = 0, []
-    for _ in range(count):
-        try:
-            client = connect(port, timeout_s=1)
-            client.sendall(LIST)
-            clients.append(client)
-        except OSError:
-            lost += 1
-    for client in clients:
-        try:
-            client.settimeout(0.2)
-            client.recv(1)
-        except TimeoutError:
-            pass  # It waits, and is not lost.
-        except OSError:
-            lost += 1
-    return lost
 
 
 def connect(port, timeout_s=TIMEOUT_S):
@@ -211,6 +237,12 @@ def ask(client, keep=False, sent=False):
 def in_state(port, state):
     rows = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(row[1].endswith(f":{port:04X}") and row[3] == state for row in rows)
+
+
+def counter(name):
+    """One of netstat's, of this network (/proc/net/netstat)."""
+    names, values = pathlib.Path("/proc/net/netstat").read_text().splitlines()[:2]
+    return int(dict(zip(names.split(), values.split(), strict=True))[name])
 
 
 def setting(name, value):

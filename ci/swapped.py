@@ -27,8 +27,9 @@ strategy = "{strategy}"
 drain_ms = {drain_ms}
 [limits]
 connections_max = {connections_max}
+listen_backlog = {listen_backlog}
 """
-SETTINGS = {"strategy": "handoff-live", "drain_ms": 10_000, "connections_max": 10_000}
+SETTINGS = {"strategy": "handoff-live", "drain_ms": 10_000, "connections_max": 10_000, "listen_backlog": 4096}
 GOODS = {"id": 1, "name": "kettle", "price_cents": 9900, "stock": STOCK, "limit_per_user": STOCK}
 ACTIVITIES = {
     "events": [

@@ -206,6 +206,9 @@ fn limits(section: Section<'_>, settings: &mut Limits) {
     if let Some(entry) = section.integer("connections_max", 1..=CONNECTIONS_MAX_TO) {
         settings.connections_max = entry.value;
     }
+    if let Some(entry) = section.integer("listen_backlog", 1..=u16::MAX) {
+        settings.listen_backlog = entry.value;
+    }
     section.finish();
 }
 

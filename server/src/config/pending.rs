@@ -140,6 +140,7 @@ fn settings(config: &Config) -> Vec<Setting> {
         ),
         setting("limits.body_bytes_max", limits.body_bytes_max.to_string(), Needs::Upgrade),
         setting("limits.connections_max", limits.connections_max.to_string(), Needs::Upgrade),
+        setting("limits.listen_backlog", limits.listen_backlog.to_string(), Needs::Upgrade),
     ]);
     all.extend(stream(&config.stream));
     all

@@ -98,6 +98,9 @@ pub struct Limits {
     /// A longer request body is refused with 413.
     pub body_bytes_max: usize,
     pub connections_max: usize,
+    /// Connections that the kernel may keep of each listener before they are accepted; it caps them at
+    /// `net.core.somaxconn`.
+    pub listen_backlog: u16,
 }
 
 /// `[reload]`: where what changes at run time comes from, and how.
@@ -200,6 +203,8 @@ pub(super) const CLUSTER_FILE: &str = "./cluster.json";
 pub(super) const CLUSTER_KEY: &str = "/seckill/config";
 /// A connection holds about 20 kB.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
+/// What the kernel allows by default (`net.core.somaxconn`, since Linux 5.4).
+pub(super) const LISTEN_BACKLOG: u16 = 4096;
 
 impl Config {
     /// Settings with every default, for the two addresses that have none.
@@ -238,6 +243,7 @@ impl Config {
                 orders_per_user_per_second: ORDERS_PER_USER_PER_SECOND,
                 body_bytes_max: BODY_BYTES_MAX,
                 connections_max: CONNECTIONS_MAX,
+                listen_backlog: LISTEN_BACKLOG,
             },
             stream: StreamSettings::default(),
         }

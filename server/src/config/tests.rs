@@ -147,7 +147,7 @@ fn our_own_sections() {
     let ours = "[auth]\nsecret_file = \"s\"\n[store]\npath = \"d\"\n[sale]\nactivities = \"a\"\n[upgrade]\n\
         strategy = \"reuseport\"\nsocket = \"u\"\nstart_timeout_ms = 5\nprobation_ms = 0\ndrain_ms = 7\n\
         probe_timeout_ms = 6\nfarewell_ms = 8\n[limits]\n\
-        orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\n[stream]\nstreams_max = 0\n\
+        orders_per_user_per_second = 3\nbody_bytes_max = 1024\nconnections_max = 9\nlisten_backlog = 65535\n[stream]\nstreams_max = 0\n\
         interval_ms = 10\nheartbeat_ms = 20\nslow_ms = 30\ngoodbye_ms = 0\nretry_ms = 40\n";
     let config = good(&format!("{LEAST}token_file = \"t\"\n{ours}"));
     assert_eq!(config.admin.token_file, Path::new("t"));
@@ -161,7 +161,12 @@ fn our_own_sections() {
     assert_eq!([upgrade.state_timeout, upgrade.drain, upgrade.farewell].map(ms), [5_000, 7, 8]);
     assert_eq!(
         config.limits,
-        Limits { orders_per_user_per_second: 3, body_bytes_max: 1024, connections_max: 9 }
+        Limits {
+            orders_per_user_per_second: 3,
+            body_bytes_max: 1024,
+            connections_max: 9,
+            listen_backlog: 65_535
+        }
     );
     let stream = &config.stream;
     let times = [stream.interval, stream.heartbeat, stream.slow, stream.goodbye, stream.retry];
@@ -172,7 +177,7 @@ fn our_own_sections() {
 fn all_faults_are_told_at_once_with_line_and_hint() {
     let text = "[global]\nlogLevel = \"inof\"\nloglevel = \"info\"\n[mysql]\naddress = \"localhost\"\nusername = \"\"\n\
         [etcd]\n[api]\nbind = \":8080\"\n[upgrade]\nstrategy = \"hand-off\"\ndrain_ms = -1\nprobation = 5\n\
-        [limits]\nconnections_max = 0\n[quota]\n";
+        [limits]\nconnections_max = 0\nlisten_backlog = 0\n[quota]\n";
     check(
         text,
         &[
@@ -202,7 +207,9 @@ fn all_faults_are_told_at_once_with_line_and_hint() {
             "  hint: did you mean `probation_ms`?",
             "f.toml:15:19: limits.connections_max: 0 is out of range",
             "  hint: write a number from 1 to 1000000",
-            "f.toml:16:2: quota: unknown key",
+            "f.toml:16:18: limits.listen_backlog: 0 is out of range",
+            "  hint: write a number from 1 to 65535",
+            "f.toml:17:2: quota: unknown key",
             "  hint: known here: global, mysql, redis, etcd, node, api, admin, auth, store, sale, reload, upgrade, limits, stream",
         ],
     );

@@ -35,7 +35,12 @@ pub(super) fn bind(config: &Config, strategy: Strategy, mut inherited: Vec<Liste
     ];
     for (side, binds, mode) in sides {
         for bind in binds {
-            let manner = Manner { shared_port: strategy.binds_twice(), only_v6: only_v6(bind, binds), mode };
+            let manner = Manner {
+                shared_port: strategy.binds_twice(),
+                only_v6: only_v6(bind, binds),
+                mode,
+                backlog: config.limits.listen_backlog,
+            };
             let fits = |listener: &Listener| {
                 listener.side == side && listener.only_v6 == manner.only_v6 && is_at(&listener.bound, bind)
             };

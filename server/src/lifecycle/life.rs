@@ -99,8 +99,12 @@ impl Life {
         *self.phase.borrow() == Phase::Ready
     }
 
-    /// Accepts from every listener, unless that goes on already.
+    /// Accepts from every listener, unless that goes on already. Their queues get this process's length, also if another
+    /// process had given them another one: it has not served, or serves no more.
     pub(super) fn accept(&self) -> io::Result<()> {
+        for listener in self.listeners().iter() {
+            listener.listen(self.config.limits.listen_backlog)?;
+        }
         start(&self.accepting, &self.listeners(), self)?;
         start(&self.accepting_dropped, &lock(&self.dropped), self)
     }

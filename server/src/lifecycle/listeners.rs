@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use rustix::{
     fs::{Mode, chmod},
-    net::{SocketAddrAny, SocketFlags, acceptfrom_with, sockopt},
+    net::{SocketAddrAny, SocketFlags, acceptfrom_with, listen, sockopt},
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::{
@@ -31,10 +31,6 @@ use super::{
     stream::Stream,
 };
 use crate::{config::Bind, http::Side, tasks::Tasks};
-
-/// Connections that the kernel may keep for us before they are accepted. The kernel caps it at
-/// `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
 
 /// Pause after a failed accept. It fails when descriptors run out, and trying again at once burns the
 /// processor time that would free some.
@@ -62,6 +58,8 @@ pub(super) struct Manner {
     pub(super) only_v6: bool,
     /// Of a socket file.
     pub(super) mode: u32,
+    /// See [`Limits`](crate::config::Limits).
+    pub(super) backlog: u16,
 }
 
 impl Listener {
@@ -97,8 +95,16 @@ impl Listener {
         } else {
             socket.bind(&address)?;
         }
-        socket.listen(BACKLOG)?;
+        socket.listen(manner.backlog.into())?;
         Ok(Self { file, ..Self::of(side, socket.into())? })
+    }
+
+    /// Gives a queue that came from another process the length that ours are to have. Who waits in it stays.
+    ///
+    /// # Errors
+    /// None that is known for a socket that listens.
+    pub(super) fn listen(&self, backlog: u16) -> io::Result<()> {
+        Ok(listen(&self.socket, backlog.into())?)
     }
 
     /// Leaves no way to it, if it has a file that is ours.
@@ -311,7 +317,8 @@ mod tests {
     #[tokio::test]
     async fn a_queue_is_emptied_in_the_order_of_who_came() {
         let any = Bind::Tcp(([127, 0, 0, 1], 0).into());
-        let listener = Listener::bind(Side::Public, &any, Manner::default()).unwrap();
+        let manner = Manner { backlog: 16, ..Manner::default() };
+        let listener = Listener::bind(Side::Public, &any, manner).unwrap();
         assert_eq!(listener.waiting().count(), 0);
         let address = listener.bound.tcp().unwrap();
         let clients: Vec<_> = (0..7).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -327,7 +334,7 @@ mod tests {
     fn what_is_bound_is_what_was_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let check = |bind: &Bind, only_v6: bool| {
-            let manner = Manner { only_v6, mode: 0o600, shared_port: false };
+            let manner = Manner { only_v6, mode: 0o600, shared_port: false, backlog: 1 };
             let listener = Listener::bind(Side::Admin, bind, manner).unwrap();
             if bind.is_unix() {
                 assert_eq!(listener.bound, *bind);

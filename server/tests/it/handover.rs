@@ -155,7 +155,7 @@ fn a_chain_of_upgrades_leaves_descriptors_and_processes_where_they_were() {
 }
 
 /// Ended; a zombie holds nothing any more and is its parent's to bury.
-fn is_gone(pid: u32) -> bool {
+pub(crate) fn is_gone(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
     stat.map_or(true, |stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
 }

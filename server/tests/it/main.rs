@@ -7,6 +7,7 @@
 )]
 
 mod activation;
+mod backlog;
 mod carried;
 mod catalogue;
 mod cli;
