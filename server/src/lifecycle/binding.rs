@@ -47,7 +47,8 @@ pub(super) fn bind(config: &Config, strategy: Strategy, mut inherited: Vec<Liste
             let listener = match inherited.iter().position(fits) {
                 Some(index) => inherited.swap_remove(index),
                 None => {
-                    Listener::bind(side, bind, manner).map_err(|error| refused(bind, &error, &inherited))?
+                    let refused = |error| refused(side, bind, &error, &inherited);
+                    Listener::bind(side, bind, manner).map_err(refused)?
                 }
             };
             wanted.push(listener);
@@ -64,11 +65,16 @@ fn is_at(bound: &Bind, asked: &Bind) -> bool {
     }
 }
 
-fn refused(bind: &Bind, error: &io::Error, inherited: &[Listener]) -> io::Error {
+fn refused(side: Side, bind: &Bind, error: &io::Error, inherited: &[Listener]) -> io::Error {
     let port = |bind: &Bind| bind.tcp().map(|address| address.port());
     let in_the_way =
         inherited.iter().find(|listener| port(bind).is_some() && port(&listener.bound) == port(bind));
     let hint = match in_the_way {
+        Some(listener) if listener.side != side && is_at(&listener.bound, bind) => format!(
+            "; the socket at this address came as one of the {} side: stop the process that serves now, then start the \
+             new one",
+            listener.side
+        ),
         Some(listener) if error.kind() == io::ErrorKind::AddrInUse => format!(
             "; the process that serves now has {} there, which cannot be changed into this one: stop it, then start \
              the new one",

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::{
     client::Client,
-    server::{Server, eventually},
+    server::{BINARY, Server, eventually},
 };
 
 /// A service manager's sockets and the place where it hears of the service.
@@ -106,6 +106,31 @@ fn a_socket_for_nothing_is_refused_with_its_number() {
         said.contains("descriptor 3 was passed on, but it is named \"\" and bound to 127.0.0.1:"),
         "{said}"
     );
+}
+
+/// A13: what came over is not what the settings ask for, so it would have to be bound anew, which cannot be.
+#[test]
+fn a_process_with_fewer_sockets_or_with_others_does_not_take_over() {
+    let server = Server::start("inherit");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    let no_other = |address| format!("cannot listen at {address}: ");
+    for (meddle, reason) in [
+        ("export LISTEN_FDS=1", no_other(server.admin)),
+        ("unset LISTEN_FDS", no_other(server.public)),
+        ("exec 4<&-", "descriptor 4 was passed on, but ".to_owned()),
+        ("exec 4</dev/null", "descriptor 4 was passed on, but ".to_owned()),
+        ("exec 5<&3 3<&4 4<&5 5<&-", "the socket at this address came as one of the admin side".to_owned()),
+    ] {
+        let script = server.script(&format!("#!/bin/sh\n{meddle}\nexec {BINARY} \"$@\"\n"));
+        let refused = server.upgrade_to(&script);
+        assert_eq!((refused.status, &refused.json()["outcome"]), (502, &"failed".into()), "{}", refused.body);
+        assert!(refused.body.contains(&reason), "{meddle}: {}", refused.body);
+        assert_eq!(idle.get("/event/list").process(), 1, "{meddle}");
+        assert_eq!(Client::connect(server.public).get("/event/list").process(), 1, "{meddle}");
+    }
+    server.upgrade();
+    server.until_process(2);
 }
 
 #[test]

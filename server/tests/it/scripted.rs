@@ -8,8 +8,9 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind, connect, listen,
+    recvmsg, sendmsg, socket_with,
 };
 use serde_json::{Value, json};
 
@@ -30,17 +31,25 @@ pub(crate) struct Scripted {
 
 impl Scripted {
     fn connect(server: &Server) -> Self {
-        let kind = SocketType::SEQPACKET;
-        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        let socket = packets();
         connect(&socket, &SocketAddrUnix::new(server.path(".seckill.sock")).unwrap()).unwrap();
         Self { socket, descriptors: Vec::new() }
     }
 
     pub(crate) fn say(&self, message: &Value) {
+        self.give(message, &[]);
+    }
+
+    fn give(&self, message: &Value, descriptors: &[OwnedFd]) {
         let mut text = message.to_string().into_bytes();
         text.push(0);
-        let mut nothing = SendAncillaryBuffer::default();
-        sendmsg(&self.socket, &[IoSlice::new(&text)], &mut nothing, SendFlags::NOSIGNAL).unwrap();
+        let descriptors: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+        }
+        sendmsg(&self.socket, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
     }
 
     fn hear(&mut self) -> Value {
@@ -88,6 +97,11 @@ impl Scripted {
             }
         }
     }
+}
+
+/// A socket of the kind that processes speak to each other by.
+fn packets() -> OwnedFd {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
 }
 
 /// The old process must serve on with the connections it had, and take a real upgrade afterwards.
@@ -256,4 +270,44 @@ fn a_process_that_is_ready_twice_does_not_take_over() {
     assert!(told.contains("Ready"), "{told}");
     check_serves_on(&server, &mut idle, 1);
     eventually("a real upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
+}
+
+/// A13: an old process that sends less than it says, something else, or less than the new one needs.
+#[test]
+fn a_process_that_is_sent_too_few_sockets_or_others_says_which_and_leaves() {
+    let server = Server::start("handoff-live");
+    let mut idle = Client::connect(server.public);
+    idle.get("/event/list");
+    // What the real one has, sent by one that is not.
+    let mut real = std::mem::take(&mut Scripted::welcomed(&server).descriptors);
+    let (admin, public, control) = (real.pop().unwrap(), real.pop().unwrap(), real.pop().unwrap());
+    let place = packets();
+    bind(&place, &SocketAddrUnix::new(server.path("other.sock")).unwrap()).unwrap();
+    listen(&place, 1).unwrap();
+    let sides = format!("[api]\nbind = \"{}\"\n[admin]\nbind = \"{}\"\n", server.public, server.admin);
+    server.configure(&sides, "socket = \"other.sock\"");
+    let both = ["public", "admin"];
+    for (announced, sockets, reason) in [
+        (&both[..], vec![&control, &public], "3 descriptors announced, 2 arrived".to_owned()),
+        (&both[..], vec![&control, &public, &packets()], "the inherited socket does not listen".to_owned()),
+        (&both[..1], vec![&control, &public], format!("cannot listen at {}: ", server.admin)),
+        (&both[..], vec![&control, &admin, &public], "came as one of the admin side".to_owned()),
+    ] {
+        let sockets: Vec<OwnedFd> = sockets.into_iter().map(|socket| socket.try_clone().unwrap()).collect();
+        let output = std::thread::scope(|scope| {
+            let new = scope.spawn(|| server.run(&["serve", "-c", "seckill.toml"]));
+            let mut old = Scripted { socket: accept(&place).unwrap(), descriptors: Vec::new() };
+            assert_eq!(old.hear()["is"], "hello");
+            let welcome = json!({
+                "is": "welcome", "strategy": "handoff-live", "process": 2, "config_generation": 1, "stderr": false,
+                "listeners": announced,
+            });
+            old.give(&welcome, &sockets);
+            new.join().unwrap()
+        });
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(&reason), "{said}");
+        check_serves_on(&server, &mut idle, 1);
+    }
 }
