@@ -58,6 +58,8 @@ fn places(server: &Server, pid: u32) -> usize {
         (queued + turned_away == clients.len()).then_some(queued)
     });
     signal_to(pid, Signal::CONT);
+    drop(clients);
+    eventually("an empty queue", || (waiting(server) == (0, 0)).then_some(()));
     places
 }
 

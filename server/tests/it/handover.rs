@@ -154,8 +154,10 @@ fn a_chain_of_upgrades_leaves_descriptors_and_processes_where_they_were() {
     crate::server::eventually("no more descriptors", || (descriptors() <= before).then_some(()));
 }
 
-/// Ended; a zombie holds nothing any more and is its parent's to bury.
+/// Ended, with every thread; a zombie holds nothing any more and is its parent's to bury.
 pub(crate) fn is_gone(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.map_or(true, |stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
+    let folder = Path::new("/proc").join(pid.to_string());
+    let is_zombie = |stat: String| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"));
+    let threads = std::fs::read_dir(folder.join("task")).map_or(0, Iterator::count);
+    threads <= 1 && std::fs::read_to_string(folder.join("stat")).map_or(true, is_zombie)
 }
