@@ -3,7 +3,11 @@
 //! One swap at a time: a second request is refused while one goes on. What is asked while this process is
 //! still being handed things by its own predecessor waits until that is over, which is soon and bounded.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -12,17 +16,15 @@ use tokio::{
 };
 
 use super::{
-    ConnectionCounts, ControlRequest, Phase, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport,
-    UpgradeTo, carrying,
+    ConnectionCounts, ControlRequest, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport, UpgradeTo,
     channel::Channel,
-    connections::Directive,
+    ending::{self, End},
+    inheritance,
     life::Life,
     message::{Hello, Message},
     newcomer,
-    predecessor::{self, Turn},
-    service_manager,
     signals::{Request, Signals},
-    successor::{Cause, Inbox, Swap},
+    successor::{self, Cause, Inbox, Seen, Swap},
 };
 use crate::{config, config::Strategy, tasks::Tasks};
 
@@ -31,17 +33,6 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Greetings that may wait for the loop.
 const GREETINGS_MAX: usize = 4;
-
-/// Why the process ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum End {
-    /// A successor has everything.
-    Replaced,
-    /// It was told to.
-    Stopped,
-    /// The process before it serves again, and says why.
-    Dismissed(String),
-}
 
 /// Runs until the process is replaced, or told to stop and has stopped.
 pub(super) async fn run(
@@ -52,8 +43,9 @@ pub(super) async fn run(
     mut signals: Signals,
 ) -> End {
     let tasks = Tasks::default();
+    let came_after = predecessor.is_some();
     let mut inheritance: Option<Pin<Box<dyn Future<Output = Option<String>> + Send>>> =
-        Some(Box::pin(inherit(Arc::clone(life), predecessor, claim)));
+        Some(Box::pin(inheritance::take(Arc::clone(life), predecessor, claim)));
     let mut greetings = None;
     let mut swap: Option<Going> = None;
     let (mut signalled, mut stopping) = (false, false);
@@ -69,29 +61,20 @@ pub(super) async fn run(
                 // Like a request it waits until this process has everything.
                 Request::Upgrade if inheritance.is_some() => signalled = true,
                 Request::Upgrade => swap = begin_again(life, swap.is_some()).or(swap),
-                // A process that stops while it takes over would leave the old one alone, which had said that it is
-                // replaced; told twice it goes at once.
-                Request::Stop if inheritance.is_some() && !stopping => stopping = true,
-                Request::Stop => match &swap {
-                    Some(going) if going.strategy.binds_twice() && !life.committed() => {
-                        going.retired.notify_one();
-                    }
-                    Some(_) if life.committed() => {
-                        tracing::info!("a signal came while the successor takes over; it is left to finish");
-                    }
-                    _ => {
-                        drop(swap.take());
-                        return stop(life, requests, &mut signals).await;
-                    }
+                Request::Stop => match due(life, inheritance.is_some(), swap.as_ref(), stopping) {
+                    Due::Later => stopping = true,
+                    Due::Leave(retired) => retired.notify_one(),
+                    Due::Now => break,
                 },
             },
             dismissed = finished(&mut inheritance) => {
                 inheritance = None;
                 if let Some(reason) = dismissed {
-                    return leave(life, requests, &mut signals, reason).await;
+                    drop(requests);
+                    return ending::leave(life, &mut signals, reason).await;
                 }
                 if stopping {
-                    return stop(life, requests, &mut signals).await;
+                    break;
                 }
                 if std::mem::take(&mut signalled) {
                     swap = begin_again(life, swap.is_some()).or(swap);
@@ -101,6 +84,9 @@ pub(super) async fn run(
                 swap = None;
                 if replaced {
                     return End::Replaced;
+                }
+                if stopping {
+                    break;
                 }
             }
             request = requests.recv(), if inheritance.is_none() => match request {
@@ -112,14 +98,79 @@ pub(super) async fn run(
                 Some(ControlRequest::Drain { answer }) if swap.is_some() => _ = answer.send(false),
                 Some(ControlRequest::Drain { answer }) => {
                     _ = answer.send(true);
-                    return stop(life, requests, &mut signals).await;
+                    break;
                 }
-                None => return stop(life, requests, &mut signals).await,
+                None => break,
             },
             Some(greeting) = greeted(&mut greetings) => {
                 swap = meet(life, &tasks, swap.as_ref(), greeting).or(swap);
             }
         }
+    }
+    // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
+    drop(requests);
+    if came_after && inheritance.take().is_some() {
+        // The old process hears it, and serves again; everything that has a path is its own.
+        let reason =
+            "this process was told twice to stop before it had everything; the one before it serves on";
+        return ending::leave(life, &mut signals, reason.to_owned()).await;
+    }
+    stop(life, &tasks, &mut signals, swap, greetings).await
+}
+
+/// Ends what goes on, and with it the process.
+async fn stop(
+    life: &Arc<Life>,
+    tasks: &Tasks,
+    signals: &mut Signals,
+    swap: Option<Going>,
+    greetings: Option<mpsc::Receiver<(Hello, Channel)>>,
+) -> End {
+    if let Some(going) = swap {
+        going.give_up().await;
+    }
+    let greetings = greetings.unwrap_or_else(|| greet(life, tasks));
+    ending::stop(life, signals, turn_all_away(tasks, greetings)).await
+}
+
+/// What becomes of a signal to stop.
+enum Due {
+    /// This process stops at once.
+    Now,
+    /// It stops when it is certain who serves, if that is still this process.
+    Later,
+    /// It is the successor that wants this process to leave.
+    Leave(Arc<Notify>),
+}
+
+/// Whoever stops a server stops all of it, so a process that is about to take over goes too. Nothing is broken off after
+/// which nobody, or somebody without what was handed over, would be left.
+fn due(life: &Life, is_inheriting: bool, swap: Option<&Going>, told_before: bool) -> Due {
+    match swap {
+        // The old process has said that it is replaced, and would be left alone. Told twice this one goes at once.
+        _ if is_inheriting => {
+            if told_before {
+                Due::Now
+            } else {
+                Due::Later
+            }
+        }
+        None => Due::Now,
+        Some(_) if life.committed() => {
+            tracing::info!(
+                "told to stop while the successor takes over: if it does not, this process stops then"
+            );
+            Due::Later
+        }
+        Some(going) if going.seen.may_serve.load(Ordering::Relaxed) => Due::Leave(Arc::clone(&going.retired)),
+        // A service manager has started the next process for itself, and means this one alone.
+        Some(going) if going.strategy == Strategy::Activate && !told_before => {
+            tracing::info!(
+                "told to stop beside the next process: this one stops when that serves, or does not"
+            );
+            Due::Later
+        }
+        Some(_) => Due::Now,
     }
 }
 
@@ -129,6 +180,7 @@ struct Going {
     ticket: String,
     arrivals: mpsc::Sender<(Hello, Channel)>,
     retired: Arc<Notify>,
+    seen: Arc<Seen>,
     strategy: Strategy,
 }
 
@@ -142,9 +194,20 @@ impl Going {
             Cause::Asked { .. } => life.config.upgrade.strategy,
             Cause::Arrived { hello, .. } => hello.strategy,
         };
-        let inbox = Inbox { arrivals: receiver, retired: Arc::clone(&retired) };
+        let seen = Arc::<Seen>::default();
+        let inbox = Inbox { arrivals: receiver, retired: Arc::clone(&retired), seen: Arc::clone(&seen) };
         let swap = Box::pin(Swap::new(Arc::clone(life), inbox, ticket.clone()).run(cause));
-        Self { swap, ticket, arrivals, retired, strategy }
+        Self { swap, ticket, arrivals, retired, seen, strategy }
+    }
+
+    /// Ends a swap that is not committed. A process that was started for it is killed; one that came by itself is told
+    /// why it has to go, for it would take the end of this one for a death, and serve.
+    async fn give_up(self) {
+        let Self { swap, seen, .. } = self;
+        drop(swap);
+        if let Some(channel) = seen.channel.get() {
+            successor::refuse(channel, STOPPING).await;
+        }
     }
 }
 
@@ -167,55 +230,6 @@ async fn greeted(greetings: &mut Option<mpsc::Receiver<(Hello, Channel)>>) -> Op
         Some(greetings) => greetings.recv().await,
         None => std::future::pending().await,
     }
-}
-
-/// Serves the connections that the predecessor still sends, and waits until the pid file names this process: whoever
-/// comes next reads there whom to signal. Gives the reason why this process has to go, if it has to.
-async fn inherit(
-    life: Arc<Life>,
-    predecessor: Option<Channel>,
-    claim: Option<JoinHandle<()>>,
-) -> Option<String> {
-    if let Some(channel) = predecessor
-        && let Some(reason) = take_the_rest(&life, channel).await
-    {
-        return Some(reason);
-    }
-    if let Some(claim) = claim {
-        // It cannot panic, and is not ended by anybody.
-        _ = claim.await;
-    }
-    None
-}
-
-async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
-    let turn = loop {
-        match predecessor::adopt(&channel, &life.connections).await {
-            Ok(Turn::State(document)) => {
-                if let Err(error) = carrying::absorb(&life.app, document).await {
-                    tracing::error!("failed to {error}; what the old process has counted last is lost");
-                }
-                life.app.settle(true);
-            }
-            // It publishes no more; until now a request may have begun in it.
-            Ok(Turn::Stopped) => life.reload.reopen(),
-            turn => break turn,
-        }
-    };
-    life.reload.reopen();
-    life.app.settle(true);
-    match turn {
-        Ok(Turn::Done(report)) => {
-            tracing::info!("everything is handed over");
-            life.app.taken_over(report);
-        }
-        Ok(Turn::Gone) => tracing::warn!("the old process ended before everything was handed over"),
-        Ok(Turn::Refused(reason)) => return Some(reason),
-        Ok(turn) => tracing::error!(?turn, "the old process lost its way"),
-        Err(error) => tracing::error!(%error, "the handover broke off"),
-    }
-    life.close_dropped().await;
-    None
 }
 
 /// Listens for processes that want to take over, and reads their greetings.
@@ -249,6 +263,13 @@ fn greet(life: &Arc<Life>, tasks: &Tasks) -> mpsc::Receiver<(Hello, Channel)> {
     receiver
 }
 
+/// Tells whoever greets that he comes too late.
+async fn turn_all_away(tasks: &Tasks, mut greetings: mpsc::Receiver<(Hello, Channel)>) {
+    while let Some((_, channel)) = greetings.recv().await {
+        turn_away(tasks, channel, STOPPING);
+    }
+}
+
 fn turn_away(tasks: &Tasks, channel: Channel, reason: &str) {
     let refusal = Message::Refuse { reason: reason.to_owned() };
     drop(tasks.spawn(async move {
@@ -256,6 +277,9 @@ fn turn_away(tasks: &Tasks, channel: Channel, reason: &str) {
         _ = channel.send(&refusal, &[], &[]).await;
     }));
 }
+
+/// Why a process cannot take over from one that stops.
+const STOPPING: &str = "it was told to stop, and stops; start this one when it has ended";
 
 /// Why an upgrade does not begin: kind and detail.
 type Reason = (&'static str, &'static str);
@@ -339,49 +363,6 @@ fn refuse(life: &Life, error: UpgradeError, answer: oneshot::Sender<UpgradeRepor
     life.note(&report);
     // Whoever asked may have gone.
     _ = answer.send(report);
-}
-
-/// An orderly stop: no new connections, the requests in flight are finished, the rest is cut in time.
-async fn stop(life: &Life, requests: mpsc::Receiver<ControlRequest>, signals: &mut Signals) -> End {
-    // Who asks for anything else gets no answer from the loop any more, and must not wait for one.
-    drop(requests);
-    service_manager::tell_stopping();
-    life.phase(Phase::Draining);
-    life.close_listeners().await;
-    drain(life, signals).await;
-    End::Stopped
-}
-
-/// The end of a process that serves beside one that serves again, whose the files at the paths are.
-async fn leave(
-    life: &Life,
-    requests: mpsc::Receiver<ControlRequest>,
-    signals: &mut Signals,
-    reason: String,
-) -> End {
-    drop(requests);
-    life.phase(Phase::Draining);
-    life.leave_listeners().await;
-    drain(life, signals).await;
-    End::Dismissed(reason)
-}
-
-/// Answers what is in flight, with the listeners closed.
-async fn drain(life: &Life, signals: &mut Signals) {
-    life.connections.direct(Directive::Close);
-    // Others are to know it before the last answer is given.
-    let leaving = async {
-        if let Some(registration) = &life.registration {
-            registration.leave().await;
-        }
-    };
-    let again = async { while signals.next().await != Request::Stop {} };
-    tokio::select! {
-        _ = async { tokio::join!(life.connections.gone(life.config.upgrade.drain), leaving) } => {}
-        () = again => tracing::warn!("told twice: what is in flight is cut"),
-    }
-    let ended = life.connections.ended();
-    tracing::info!(finished = ended.finished, closed = ended.closed, cut = ended.cut, "drained");
 }
 
 /// Compares the settings in use with the file, and tells what an upgrade or a restart would change.

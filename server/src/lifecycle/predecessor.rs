@@ -36,6 +36,8 @@ pub enum Error {
     Refused(String),
     #[error("take over: the process that serves now does not answer; is it stopped?")]
     Silent,
+    #[error("take over: the process that served ended before it answered; start this one again")]
+    Ended,
     #[error("take over: {0}")]
     Protocol(String),
     #[error("use an inherited socket")]
@@ -82,7 +84,11 @@ impl Predecessor {
             batches: true,
         };
         channel.send(&Message::Hello(hello), &[], &[]).await?;
-        let answer = timeout(patience, channel.receive()).await.map_err(|_| Error::Silent)??;
+        let answer = match timeout(patience, channel.receive()).await {
+            Ok(Err(channel::Error::Gone)) => return Err(Error::Ended),
+            Ok(answer) => answer?,
+            Err(_) => return Err(Error::Silent),
+        };
         match answer.message {
             Message::Welcome(welcome) => Self::welcomed(channel, welcome, answer.descriptors).map(Some),
             Message::Refuse { reason } => Err(Error::Refused(reason)),

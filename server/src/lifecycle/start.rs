@@ -13,6 +13,7 @@ use super::{
     carrying,
     channel::{self, Channel, ControlSocket},
     descriptors,
+    ending::End,
     life::Life,
     listeners::{Listener, queues_move},
     main_loop,
@@ -79,7 +80,8 @@ pub enum Error {
          one; both would sell; stop the other one first, when no orders wait"
     )]
     OrdersElsewhere { theirs: String, ours: String },
-    #[error("take over: the process that serves now goes on alone: {0}")]
+    /// By the process that was there before, or because this one cannot have everything of it.
+    #[error("take over: {0}")]
     Dismissed(String),
 }
 
@@ -266,13 +268,13 @@ impl Prepared {
         store.close().await;
         match end {
             // A successor's files are left alone.
-            main_loop::End::Replaced => Ok(()),
-            main_loop::End::Stopped => {
+            End::Replaced => Ok(()),
+            End::Stopped => {
                 life.pid_file.remove();
                 ControlSocket::remove(&life.config.upgrade.socket);
                 Ok(())
             }
-            main_loop::End::Dismissed(reason) => Err(Error::Dismissed(reason)),
+            End::Dismissed(reason) => Err(Error::Dismissed(reason)),
         }
     }
 }
@@ -325,7 +327,7 @@ async fn take_over(
         Turn::State(_) | Turn::Done(_) | Turn::Stopped => {
             Err(Error::Dismissed("it was done before it began".to_owned()))
         }
-        Turn::Refused(reason) => Err(Error::Dismissed(reason)),
+        Turn::Refused(reason) => Err(predecessor::Error::Refused(reason).into()),
     }
 }
 

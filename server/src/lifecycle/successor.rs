@@ -11,7 +11,7 @@ mod trial;
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -31,7 +31,10 @@ use super::{
     newcomer::Newcomer,
     service_manager, transfer,
 };
-use crate::config::{self, Strategy};
+use crate::{
+    config::{self, Strategy},
+    tasks::Tasks,
+};
 
 /// How long a process that failed may take to make room for its refusal.
 const REFUSAL: Duration = Duration::from_millis(100);
@@ -52,6 +55,25 @@ pub(super) struct Inbox {
     pub(super) arrivals: mpsc::Receiver<(Hello, Channel)>,
     /// The seed's signal: the successor wants this process to leave.
     pub(super) retired: Arc<Notify>,
+    pub(super) seen: Arc<Seen>,
+}
+
+/// What the main loop knows of the new process, so that it can judge signals and break the swap off.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The way to it, from its greeting on.
+    pub(super) channel: OnceLock<Channel>,
+    /// It may serve without being told, and so have this one leave, from now on (`reuseport`).
+    pub(super) may_serve: AtomicBool,
+}
+
+/// Has a new process go. One that is stopped, with its socket full, is told when it goes on, as long as this process
+/// lives: it would take the end of the channel for the end of this process, and serve.
+pub(super) async fn refuse(channel: &Channel, reason: &str) {
+    let (channel, refusal) = (channel.clone(), Message::Refuse { reason: reason.to_owned() });
+    // If it is dead it need not be told.
+    let telling = Tasks::default().spawn(async move { _ = channel.send(&refusal, &[], &[]).await });
+    _ = timeout(REFUSAL, telling).await;
 }
 
 /// A swap that is going on.
@@ -311,9 +333,7 @@ impl Swap {
 
     async fn refuse(&self, reason: &str) {
         if let Some(channel) = &self.channel {
-            let refusal = Message::Refuse { reason: reason.to_owned() };
-            // It may be dead, or stopped and its socket full, which is just as well.
-            _ = timeout(REFUSAL, channel.send(&refusal, &[], &[])).await;
+            refuse(channel, reason).await;
         }
     }
 

@@ -193,8 +193,11 @@ impl Transfer<'_> {
     }
 
     fn acknowledge(&mut self, message: &Message) -> Result<(), channel::Error> {
-        let &Message::Adopted { through } = message else {
-            return Err(channel::Error::Protocol(format!("unexpected message {message:?}")));
+        let through = match message {
+            Message::Adopted { through } => *through,
+            // It is alive, and waits to hear that it has to go.
+            Message::Failed { detail } => return Err(channel::Error::Protocol(detail.clone())),
+            _ => return Err(channel::Error::Protocol(format!("unexpected message {message:?}"))),
         };
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.id <= through) {
             self.handed_over += 1;

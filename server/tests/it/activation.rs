@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::{
     client::Client,
+    scripted::Scripted,
     server::{BINARY, Server, eventually},
 };
 
@@ -85,6 +86,32 @@ fn under_activate_the_service_manager_starts_the_next_process_beside_the_old_one
     assert_eq!(refused.status, 409, "{}", refused.body);
     assert!(refused.body.contains("the service manager starts the new process"), "{}", refused.body);
     server.until_process(4);
+}
+
+/// The instance that is stopped waits until it is certain who serves: the next one, or nobody.
+#[test]
+fn a_service_manager_may_stop_one_instance_while_the_next_one_takes_over() {
+    for (takes_over, told_twice) in [(true, false), (false, false), (false, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (sockets, _told) = manager(folder.path());
+        let mut server = Server::start_activated("activate", &sockets, &folder.path().join("notify"));
+        let mut next = Scripted::welcomed_under(&server, "activate");
+        server.signal(Signal::TERM);
+        eventually("the log", || server.log().contains("this one stops when that serves").then_some(()));
+        assert_eq!(Client::connect(server.public).get("/event/list").process(), 1);
+        if takes_over {
+            next.until_commit();
+            next.say(&serde_json::json!({ "is": "committed" }));
+            assert_eq!(next.until("done")["is"], "done");
+        } else if told_twice {
+            server.signal(Signal::TERM);
+            assert!(next.until("refuse")["reason"].to_string().contains("told to stop"));
+        } else {
+            drop(next);
+        }
+        assert!(server.end().success());
+        assert_eq!(server.path(".seckill.sock").exists(), takes_over, "it belongs to who serves");
+    }
 }
 
 #[test]

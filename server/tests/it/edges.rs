@@ -186,7 +186,7 @@ fn a_process_started_by_hand_that_is_stopped_as_it_takes_over_leaves_when_it_goe
     assert_eq!(client.answer().unwrap().process(), 1);
     eventually("the old process", || (server.pid() == old).then_some(()));
     signal_to(new, Signal::CONT);
-    let reason = "failed to take over: the process that serves now goes on alone: ";
+    let reason = "failed to take over: the process that serves now refuses: ";
     eventually("its last line", || server.log().contains(reason).then_some(()));
     assert_eq!(client.get("/event/list").process(), 1);
     for _ in 0..20 {

@@ -38,6 +38,7 @@ mod service_processes;
 mod services;
 mod slow_readers;
 mod sources;
+mod stops;
 mod stores;
 mod strategies;
 mod streams;

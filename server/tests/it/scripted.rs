@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use ::server::carried::VERSION;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept, bind, connect, listen,
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The one that is spoken.
-const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 4;
 
 /// A process that speaks the protocol by hand.
 pub(crate) struct Scripted {
@@ -30,7 +31,7 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let socket = packets();
         connect(&socket, &SocketAddrUnix::new(server.path(".seckill.sock")).unwrap()).unwrap();
         Self { socket, descriptors: Vec::new() }
@@ -52,7 +53,7 @@ impl Scripted {
         sendmsg(&self.socket, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL).unwrap();
     }
 
-    fn hear(&mut self) -> Value {
+    pub(crate) fn hear(&mut self) -> Value {
         let mut packet = vec![0; 200_000];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -69,18 +70,32 @@ impl Scripted {
 
     /// A process that has been welcomed. While the swap before it is being wound up, it is told to wait.
     pub(crate) fn welcomed(server: &Server) -> Self {
+        Self::welcomed_under(server, "handoff-live")
+    }
+
+    pub(crate) fn welcomed_under(server: &Server, strategy: &str) -> Self {
         eventually("a welcome", || {
             let mut scripted = Self::connect(server);
-            (scripted.greet(PROTOCOL)["is"] == "welcome").then_some(scripted)
+            (scripted.greet(PROTOCOL, strategy)["is"] == "welcome").then_some(scripted)
         })
     }
 
-    fn greet(&mut self, protocol: u32) -> Value {
+    pub(crate) fn greet(&mut self, protocol: u32, strategy: &str) -> Value {
         self.say(&json!({
             "is": "hello", "protocol": protocol, "pid": std::process::id(), "version": "scripted",
-            "strategy": "handoff-live", "state": 1, "ticket": null,
+            "strategy": strategy, "state": VERSION, "ticket": null,
         }));
         self.hear()
+    }
+
+    /// Does what is asked for until it is told to serve.
+    pub(crate) fn until_commit(&mut self) {
+        self.say(&json!({ "is": "ready" }));
+        self.until("connection");
+        self.say(&json!({ "is": "adopted", "through": 0 }));
+        answer_probes(self);
+        self.takes_state();
+        assert_eq!(self.until("commit")["is"], "commit");
     }
 
     /// Takes what the old process has in memory.
@@ -154,13 +169,7 @@ fn it_dies_after_it_was_told_to_serve() {
     }
     for dies_while_moving in [false, true] {
         let mut successor = Scripted::welcomed(&server);
-        successor.say(&json!({ "is": "ready" }));
-        successor.until("connection");
-        // It answers the probe: by hand, on the descriptor that came with it.
-        successor.say(&json!({ "is": "adopted", "through": 0 }));
-        answer_probes(&mut successor);
-        successor.takes_state();
-        assert_eq!(successor.until("commit")["is"], "commit");
+        successor.until_commit();
         if dies_while_moving {
             successor.say(&json!({ "is": "committed" }));
             successor.until("connection");
@@ -180,12 +189,7 @@ fn it_dies_after_it_was_told_to_serve() {
 fn a_change_while_a_successor_takes_over_is_not_lost_when_it_dies() {
     let server = Server::start("handoff-live");
     let mut successor = Scripted::welcomed(&server);
-    successor.say(&json!({ "is": "ready" }));
-    successor.until("connection");
-    successor.say(&json!({ "is": "adopted", "through": 0 }));
-    answer_probes(&mut successor);
-    successor.takes_state();
-    assert_eq!(successor.until("commit")["is"], "commit");
+    successor.until_commit();
     std::fs::write(server.path("blacklist.txt"), "1\n2\n3\n").unwrap();
     drop(successor);
     eventually("the change", || {
@@ -194,7 +198,7 @@ fn a_change_while_a_successor_takes_over_is_not_lost_when_it_dies() {
     });
 }
 
-/// Answers the two requests that the old process asks on the probe's connection.
+/// Answers the two requests that the old process asks on the probe's connection, by hand.
 pub(crate) fn answer_probes(successor: &mut Scripted) {
     drop(answer_probe(successor, 2));
 }
@@ -221,7 +225,7 @@ pub(crate) fn answer_probe(successor: &mut Scripted, answers: u32) -> std::net::
 fn another_protocol_and_a_false_ticket_are_refused_with_the_reason() {
     let server = Server::start("handoff-live");
     let mut newer = Scripted::connect(&server);
-    let answer = newer.greet(99);
+    let answer = newer.greet(99, "handoff-live");
     assert_eq!(answer["is"], "refuse");
     assert!(answer["reason"].as_str().unwrap().contains("protocol 99"), "{answer}");
     assert_eq!(newer.descriptors.len(), 0);

@@ -127,6 +127,21 @@ impl Server {
         server
     }
 
+    /// A server in a network of its own, of which only `admin.sock` is to be reached. `wrapper` as in
+    /// [`Server::start_under`].
+    pub(crate) fn start_apart(wrapper: &[&str], sides: &str) -> Self {
+        let (public, admin) = free_addresses();
+        let folder = lay_out("handoff-live", "", public, admin);
+        write_settings(folder.path(), sides, "");
+        let first = command_of(&[wrapper, &[BINARY]].concat(), folder.path()).spawn().unwrap();
+        let server = Self { public, admin, folder, first };
+        eventually("readiness", || {
+            let mut client = Client::connect_unix(&server.path("admin.sock")).ok()?;
+            (client.try_get("/health/ready").ok()?.status == 200).then_some(())
+        });
+        server
+    }
+
     /// Writes other settings for the process that comes next.
     pub(crate) fn configure(&self, sides: &str, upgrade: &str) {
         write_settings(self.folder.path(), sides, upgrade);
@@ -147,18 +162,23 @@ impl Server {
 
     /// Starts another process beside the one that serves, as one does by hand.
     pub(crate) fn start_beside(&self) {
-        self.beside(command(self.folder.path()));
+        drop(self.launch_beside());
+    }
+
+    /// The same for whoever wants to know how it ends.
+    pub(crate) fn launch_beside(&self) -> Child {
+        self.beside(command(self.folder.path()))
     }
 
     /// The same, as a service manager does that holds the sockets.
     pub(crate) fn activate_beside(&self, sockets: &[TcpListener], manager: &Path) {
-        self.beside(activated(self.folder.path(), sockets, manager));
+        drop(self.beside(activated(self.folder.path(), sockets, manager)));
     }
 
-    fn beside(&self, mut command: Command) {
+    /// It is ended with the group.
+    fn beside(&self, mut command: Command) -> Child {
         let group = Pid::from_child(&self.first).as_raw_nonzero().get();
-        // It is ended with the group.
-        drop(command.process_group(group).spawn().unwrap());
+        command.process_group(group).spawn().unwrap()
     }
 
     /// Kills everything that was started.
@@ -293,7 +313,7 @@ impl Server {
 
     /// Waits until the process that the test started ends.
     pub(crate) fn end(&mut self) -> std::process::ExitStatus {
-        eventually("the end of the process", || self.first.try_wait().unwrap())
+        end_of(&mut self.first)
     }
 
     /// Waits until a fresh connection is answered by process `generation`.
@@ -323,6 +343,11 @@ impl Drop for Server {
             eprintln!("log of the server:\n{}", fs::read_to_string(self.path("log")).unwrap_or_default());
         }
     }
+}
+
+/// How a process ends that the test has started.
+pub(crate) fn end_of(process: &mut Child) -> std::process::ExitStatus {
+    eventually("the end of the process", || process.try_wait().unwrap())
 }
 
 /// A folder with what a server starts with.

@@ -1,6 +1,6 @@
 //! What a new process has to show before it may serve: a greeting, its state, an answer, and that it lives.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering};
 
 use tokio::time::timeout;
 
@@ -50,6 +50,8 @@ impl Swap {
             version: hello.version.clone(),
             process: self.life.identity.process.next(),
         });
+        // A swap meets one process.
+        _ = self.inbox.seen.channel.set(channel.clone());
         self.channel = Some(channel);
         self.batches = hello.batches;
         if self.strategy == Strategy::Inherit && self.newcomer.is_none() {
@@ -99,6 +101,8 @@ impl Swap {
         }
         self.expect(&Message::Loaded, Step::Load).await?;
         self.times.load = Some(self.lap());
+        // With its state it has all that it waits for.
+        self.inbox.seen.may_serve.store(self.strategy.binds_twice(), Ordering::Relaxed);
         self.send_state().await?;
         self.expect(&Message::Ready, Step::Commit).await
     }
