@@ -14,7 +14,7 @@ use super::Carried;
 use crate::seckill::UserId;
 
 /// Of what is carried. Raised whenever an older process could misunderstand it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest document: a million users (all that the limits remember), and room for the rest.
 pub const BYTES_MAX: usize = 16 << 20;
@@ -172,11 +172,11 @@ mod tests {
         let cases: [(&[u8], u32, &str); 9] = [
             (b"", VERSION, "it is of another make"),
             (b"GET / HTTP/1.1", VERSION, "it is of another make"),
-            (&document, VERSION + 1, "it has version 1, and this one is of version 2; stop the old process"),
+            (&document, VERSION + 1, "it has version 2, and this one is of version 3; stop the old process"),
             (
                 &encode(&example(), VERSION + 6),
                 VERSION,
-                "it has version 7, and this one is of version 1; stop",
+                "it has version 8, and this one is of version 2; stop",
             ),
             (&document[..70], VERSION, "70 of "),
             (&changed(BODY_AT + 9), VERSION, "its checksum does not fit"),

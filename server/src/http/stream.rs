@@ -48,8 +48,8 @@ pub(super) struct Streams {
     stock: watch::Sender<Stock>,
     /// When the store was asked last. Held while it is asked, so that many who come at once ask once.
     asked: Mutex<Option<Instant>>,
-    opened: Counter,
-    refused: Counter,
+    pub(super) opened: Counter,
+    pub(super) refused: Counter,
     gauge: Gauge,
 }
 

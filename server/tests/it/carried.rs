@@ -159,14 +159,14 @@ fn speaking(server: &Server, faults: &str) -> std::path::PathBuf {
 #[test]
 fn a_state_that_does_not_fit_ends_the_upgrade_in_both_directions() {
     let check = crate::failures::check;
-    let newer = "state of version 2, this one has version 1";
+    let newer = "state of version 3, this one has version 2";
     let server = Server::start("handoff-live");
-    check(&server, &speaking(&server, "state-version:2"), 502, "start", "state-version", newer);
+    check(&server, &speaking(&server, "state-version:3"), 502, "start", "state-version", newer);
     server.upgrade();
     server.until_process(2);
 
-    let older = "state of version 1, this one has version 3";
-    let server = Server::start_broken("handoff-live", "", "state-version:3");
+    let older = "state of version 2, this one has version 4";
+    let server = Server::start_broken("handoff-live", "", "state-version:4");
     check(&server, &speaking(&server, ""), 502, "start", "state-version", older);
     server.upgrade();
     server.until_process(2);

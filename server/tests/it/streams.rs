@@ -39,6 +39,13 @@ fn metric(server: &Server, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
 }
 
+/// Waits until the admin side is that of process `generation`.
+fn until_told_by(server: &Server, generation: u32) {
+    eventually("the admin side", || {
+        (server.admin_request("GET /version").process() == generation).then_some(())
+    });
+}
+
 /// Reads to the end; the last event.
 fn last_event(client: &mut Client) -> String {
     let mut last = String::new();
@@ -157,6 +164,9 @@ fn there_are_no_more_streams_than_allowed() {
     let [_, second] = open;
     drop(second);
     assert_eq!(third.open_stream().status, 200, "places are given back");
+    until_told_by(&server, 2);
+    let counted = ["opened", "refused"].map(|what| metric(&server, &format!("seckill_streams_{what}_total")));
+    assert_eq!(counted, [3, 1]);
 }
 
 /// Buys until the server has noticed that `path`'s reader takes nothing. Its socket takes about 200 KiB, and hyper
@@ -198,6 +208,9 @@ fn a_reader_that_takes_nothing_is_dropped_and_counted_and_blocks_nobody() {
     // It hears of an upgrade, and its end is the end of the thread.
     server.upgrade();
     assert!(reader.join().unwrap() > 10);
+    until_told_by(&server, 2);
+    assert_eq!(metric(&server, "seckill_streams_slow_total"), 1, "the next process goes on counting");
+    assert_eq!(metric(&server, "seckill_streams_opened_total"), 2);
     while slow.chunk().is_ok_and(|chunk| chunk.is_some()) {}
     assert!(slow.is_ended());
 }
@@ -218,6 +231,8 @@ fn a_reader_that_takes_nothing_does_not_hold_an_upgrade_up() {
     let report = server.upgrade();
     // Without the bound it would take the drain time, ten seconds, and be cut then.
     assert_eq!(report["connections"]["cut"], 1, "{report}");
+    until_told_by(&server, 2);
+    eventually("what was cut last", || (metric(&server, "seckill_streams_cut_total") == 1).then_some(()));
     assert!(report["phases_ms"]["drain"].as_f64().unwrap() < 9_000.0, "{report}");
     assert!(last_event(&mut watcher).contains("goodbye"));
     assert_eq!(watcher.get("/version").process(), 2);
