@@ -7,7 +7,7 @@ use http::{Method, Request, header};
 use http_body_util::Full;
 
 use crate::{
-    config::Config,
+    config::{Bind, Config},
     exchange::{self, Answer, Terms},
     secrets::{self, AdminToken},
 };
@@ -70,7 +70,18 @@ impl Question {
 /// See [`Error`].
 pub(super) fn ask(config: &Config, question: &Question) -> Result<Answer, Error> {
     let token = AdminToken::read(&config.admin.token_file).map_err(Error::Secret)?;
-    let address = config.admin.bind.first().map(|bind| bind.reachable().to_string()).unwrap_or_default();
+    let ways = config.admin.bind.first().map(Bind::reachable).unwrap_or_default();
+    let mut unreached = None;
+    for way in ways {
+        match ask_at(way.to_string(), &token, question) {
+            Err(error @ Error::Connect { .. }) => unreached = unreached.or(Some(error)),
+            asked => return asked,
+        }
+    }
+    Err(unreached.expect("a checked configuration must have an address for the admin side"))
+}
+
+fn ask_at(address: String, token: &AdminToken, question: &Question) -> Result<Answer, Error> {
     let mut request = Request::builder()
         .method(question.method.clone())
         .uri(&question.path)

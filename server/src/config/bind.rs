@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fmt,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Component, PathBuf},
 };
 
@@ -67,18 +67,22 @@ impl Bind {
         self.tcp().is_none()
     }
 
-    /// Where somebody on this machine reaches a listener that is bound here.
+    /// Where somebody on this machine reaches a listener that is bound here, by one of these at least. At all addresses
+    /// of IPv6 it is IPv4 where the machine has no `::1`; a socket that takes IPv4 has it in the form of IPv6 (RFC 4291,
+    /// section 2.5.5.2).
     #[must_use]
-    pub fn reachable(&self) -> Self {
-        let mut bind = self.clone();
-        if let Self::Tcp(address) = &mut bind {
-            match address {
-                SocketAddr::V4(v4) if v4.ip().is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-                SocketAddr::V6(v6) if v6.ip().is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-                SocketAddr::V4(_) | SocketAddr::V6(_) => {}
+    pub fn reachable(&self) -> Vec<Self> {
+        let at = |ip: IpAddr, port| Self::Tcp(SocketAddr::new(ip, port));
+        match self {
+            Self::Tcp(SocketAddr::V4(v4)) if v4.ip().is_unspecified() => {
+                vec![at(Ipv4Addr::LOCALHOST.into(), v4.port())]
             }
+            Self::Tcp(SocketAddr::V6(v6)) if v6.ip().is_unspecified() => {
+                let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+                vec![at(Ipv6Addr::LOCALHOST.into(), v6.port()), at(mapped.into(), v6.port())]
+            }
+            _ => vec![self.clone()],
         }
-        bind
     }
 
     /// The name of a unix socket as the system calls have it.
@@ -183,10 +187,11 @@ mod tests {
     #[test]
     fn a_listener_everywhere_is_reached_on_this_machine() {
         let check = |bind: &str, expected: &str| {
-            assert_eq!(Bind::parse(bind).unwrap().reachable().to_string(), expected);
+            let ways: Vec<_> = Bind::parse(bind).unwrap().reachable().iter().map(Bind::to_string).collect();
+            assert_eq!(ways.join(" "), expected);
         };
         check("0.0.0.0:81", "127.0.0.1:81");
-        check("[::]:81", "[::1]:81");
+        check("[::]:81", "[::1]:81 [::ffff:127.0.0.1]:81");
         check("10.0.0.7:81", "10.0.0.7:81");
         check("unix:a", "unix:a");
     }

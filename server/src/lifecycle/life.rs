@@ -294,10 +294,16 @@ impl Life {
         listeners.iter().map(|listener| Ok((listener.side, listener.as_fd().try_clone_to_owned()?))).collect()
     }
 
-    /// Where a client on this machine reaches the public side.
-    pub(super) fn probe_address(&self) -> Option<Bind> {
+    /// Where a client on this machine may reach the public side.
+    pub(super) fn probe_addresses(&self) -> Vec<Bind> {
         let listeners = self.listeners();
-        listeners.iter().find(|listener| listener.side == Side::Public).map(|found| found.bound.reachable())
+        let public = listeners.iter().filter(|listener| listener.side == Side::Public);
+        let ways = public.flat_map(|listener| {
+            // The first is always of the listener's own family.
+            let ways = if listener.only_v6 { 1 } else { usize::MAX };
+            listener.bound.reachable().into_iter().take(ways)
+        });
+        ways.collect()
     }
 
     /// Counts and logs the outcome of an upgrade.

@@ -39,8 +39,8 @@ impl Probe {
     /// # Errors
     /// In words, because they are told to whoever asked for the upgrade.
     pub(super) async fn open(life: &Life, channel: &Channel) -> Result<Self, String> {
-        let address = life.probe_address().ok_or("there is no public listener to probe")?;
-        let near = Self::connect(life, &address, channel)
+        let (address, socket) = Self::way(&life.probe_addresses())?;
+        let near = Self::connect(life, &address, socket, channel)
             .await
             .map_err(|error| format!("the probe cannot pass the listener: {error}"))?;
         let (requests, connection) = http1::handshake(TokioIo::new(near))
@@ -51,8 +51,19 @@ impl Probe {
         Ok(Self { requests, host: exchange::host_of(&address.to_string()).to_owned(), _driver: driver })
     }
 
-    async fn connect(life: &Life, address: &Bind, channel: &Channel) -> io::Result<Stream> {
-        let socket = own_socket(address)?;
+    /// The first address that this machine has, with a socket for it.
+    fn way(addresses: &[Bind]) -> Result<(Bind, Socket), String> {
+        let mut missing = "there is no public listener to probe".to_owned();
+        for address in addresses {
+            match own_socket(address) {
+                Ok(socket) => return Ok((address.clone(), socket)),
+                Err(error) => missing = format!("the probe finds no way to {address}: {error}"),
+            }
+        }
+        Err(missing)
+    }
+
+    async fn connect(life: &Life, address: &Bind, socket: Socket, channel: &Channel) -> io::Result<Stream> {
         let accepted = life.diversion.expect(getsockname(&socket)?);
         let near = connected(socket, address).await?;
         let far = accepted.await.map_err(|_| io::Error::other("it was not accepted"))?.into_socket()?;
@@ -109,6 +120,10 @@ fn own_socket(to: &Bind) -> io::Result<Socket> {
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    if domain == Domain::IPV6 {
+        // IPv4 in the form of IPv6 needs it, whatever the machine's default is.
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&name)?;
     Ok(socket)
 }

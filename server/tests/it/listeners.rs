@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::{SocketAddr, TcpListener},
     os::{
         fd::OwnedFd,
@@ -10,6 +11,7 @@ use std::{
             net::UnixListener,
         },
     },
+    process::{Command, Stdio},
 };
 
 use rustix::process::Signal;
@@ -238,4 +240,50 @@ fn unix_sockets_of_a_service_manager_outlive_the_server() {
     drop(server);
     let _server = Server::start_activated_by(&sockets, &sides, at, &folder.path().join("notify"));
     assert_eq!(between.answer().unwrap().status, 200);
+}
+
+/// `[::]` is there wherever IPv6 is, and `::1` only where the loopback has it.
+#[test]
+fn a_machine_without_the_loopback_of_ipv6_is_probed_and_asked_by_that_of_ipv4() {
+    let script = "echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6 && ip link set lo up && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", script];
+    let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").stderr(Stdio::null()).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        // Past the test harness, which would show nothing of a test that does not fail.
+        let told =
+            "NOT RUN: a_machine_without_the_loopback_of_ipv6: no network of its own is to be had here\n";
+        _ = std::io::stderr().write_all(told.as_bytes());
+        return;
+    }
+    let alone = "[api]\nbind = \"[::]:8080\"\n[admin]\nbind = [\"[::]:8081\", \"unix:admin.sock\"]\n";
+    let beside = "[api]\nbind = [\"[::]:8080\", \"127.0.0.1:8080\"]\n[admin]\nbind = \"unix:admin.sock\"\n";
+    for sides in [alone, beside] {
+        let server = Server::start_apart(&wrapper, sides);
+        for process in 2..4 {
+            let mut admin = Client::connect_unix(&server.path("admin.sock")).unwrap();
+            let body = serde_json::json!({ "binary": BINARY });
+            let answer = server.ask(&mut admin, &format!("POST /upgrade {body}"));
+            assert_eq!(
+                (answer.status, &answer.json()["new"]["process"]),
+                (200, &process.into()),
+                "{}",
+                answer.body
+            );
+        }
+        let pid = server.pid().to_string();
+        let mut status = Command::new("nsenter");
+        status.args([
+            "--user",
+            "--net",
+            "--preserve-credentials",
+            "-t",
+            &pid,
+            BINARY,
+            "status",
+            "-c",
+            "seckill.toml",
+        ]);
+        let told = status.current_dir(server.path("")).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    }
 }
