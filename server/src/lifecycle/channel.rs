@@ -17,8 +17,8 @@ use rustix::{
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind,
-        connect, listen, recvmsg, sendmsg, socket_with,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+        SocketType, bind, connect, listen, recvmsg, sendmsg, shutdown, socket_with,
     },
 };
 use tokio::{
@@ -135,6 +135,12 @@ impl Channel {
             Err(Error::Gone) => Ok(()),
             told => told,
         }
+    }
+
+    /// From now on the other side cannot send anything more, and is told so when it tries. What it has sent before is
+    /// received yet, and then its end.
+    pub(super) fn refuse_more(&self) -> Result<(), Error> {
+        Ok(shutdown(&self.0.socket, Shutdown::Read).map_err(io::Error::from)?)
     }
 
     /// Waits for the next message.
@@ -272,6 +278,18 @@ mod tests {
         assert_eq!(far.receive().await.unwrap().message, Message::Stopped);
         assert!(matches!(far.receive().await, Err(Error::Gone)));
         assert!(matches!(far.send(&Message::Ready, &[], &[]).await, Err(Error::Gone)));
+    }
+
+    #[tokio::test]
+    async fn who_refuses_more_hears_what_was_sent_before_and_the_other_one_is_told() {
+        let (near, far, _folder) = pair().await;
+        near.send(&Message::Ready, &[], &[]).await.unwrap();
+        far.refuse_more().unwrap();
+        assert!(matches!(near.send(&Message::Taken, &[], &[]).await, Err(Error::Gone)));
+        assert_eq!(far.receive().await.unwrap().message, Message::Ready);
+        assert!(matches!(far.receive().await, Err(Error::Gone)));
+        far.send(&Message::Committed, &[], &[]).await.unwrap();
+        assert_eq!(near.receive().await.unwrap().message, Message::Committed);
     }
 
     #[tokio::test]

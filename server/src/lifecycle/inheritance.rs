@@ -14,7 +14,7 @@ use super::{
     channel::{self, Channel},
     life::Life,
     message::Message,
-    predecessor::{self, Turn},
+    predecessor::{self, Held, Turn},
 };
 use crate::telemetry;
 
@@ -41,8 +41,9 @@ pub(super) async fn take(
 }
 
 async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
+    let mut held = Held::default();
     let turn = loop {
-        match predecessor::adopt(&channel, &life.connections).await {
+        match predecessor::adopt(&channel, &life.connections, &mut held).await {
             Ok(Turn::State(document)) => {
                 if let Err(error) = carrying::absorb(&life.app, document).await {
                     tracing::error!("failed to {error}; what the old process has counted last is lost");
@@ -68,6 +69,7 @@ async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
         }
         _ => tracing::warn!("the old process ended before everything was handed over"),
     }
+    held.serve(&life.connections);
     life.reload.reopen();
     life.app.settle(true);
     life.close_dropped().await;

@@ -1,6 +1,6 @@
 //! The new process's side of taking over: greets the old one, takes its sockets, later its connections.
 
-use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, path::Path, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -135,11 +135,34 @@ pub(super) enum Turn {
     Refused(String),
 }
 
+/// Connections that came when the old process took no acknowledgement any more. They are its own, unless it is done or
+/// dead.
+#[derive(Debug, Default)]
+pub(super) struct Held(Vec<(Stream, Bytes, Side)>);
+
+impl Held {
+    /// Serves them here: there is nobody else who could.
+    pub(super) fn serve(self, connections: &Connections) {
+        for (stream, bytes, side) in self.0 {
+            serve(connections, stream, bytes, side);
+        }
+    }
+}
+
+fn serve(connections: &Connections, stream: Stream, bytes: Bytes, side: Side) {
+    connections.metrics().connections_adopted.inc();
+    connections.serve(stream, bytes, side);
+}
+
 /// Serves the connections that the old process sends, until it wants something else.
 ///
 /// # Errors
 /// When it does not keep to the protocol, or a socket cannot be used.
-pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> Result<Turn, Error> {
+pub(super) async fn adopt(
+    channel: &Channel,
+    connections: &Connections,
+    held: &mut Held,
+) -> Result<Turn, Error> {
     let mut pieces = Pieces::default();
     loop {
         let received = match channel.receive().await {
@@ -149,10 +172,12 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
         };
         match received.message {
             Message::Connection { id, side } => {
-                take(channel, connections, id, &[side], received.bytes, received.descriptors).await?;
+                let arrived = arrive(&[side], received.bytes, received.descriptors)?;
+                take(channel, connections, held, id, arrived).await?;
             }
             Message::Connections { first, sides } => {
-                take(channel, connections, first, &sides, Vec::new(), received.descriptors).await?;
+                let arrived = arrive(&sides, Vec::new(), received.descriptors)?;
+                take(channel, connections, held, first, arrived).await?;
             }
             Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
             Message::State { more } => {
@@ -168,32 +193,35 @@ pub(super) async fn adopt(channel: &Channel, connections: &Arc<Connections>) -> 
     }
 }
 
-/// Serves connections that have arrived, the first of them with what was read of it.
-async fn take(
-    channel: &Channel,
-    connections: &Arc<Connections>,
-    first: u64,
-    sides: &[Side],
-    bytes: Vec<u8>,
-    sockets: Vec<OwnedFd>,
-) -> Result<(), Error> {
+/// The connections of one message, the first of them with what was read of it.
+fn arrive(sides: &[Side], bytes: Vec<u8>, sockets: Vec<OwnedFd>) -> Result<Held, Error> {
     if sides.is_empty() || sockets.len() != sides.len() {
         return Err(Error::Protocol("a connection came without its socket".to_owned()));
     }
-    let streams = sockets.into_iter().map(|socket| {
+    let mut bytes = Bytes::from(bytes);
+    let arrived = sockets.into_iter().zip(sides).map(|(socket, side)| {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        Stream::from_socket(socket)
+        Ok((Stream::from_socket(socket)?, std::mem::take(&mut bytes), *side))
     });
-    let streams = streams.collect::<Result<Vec<_>, _>>().map_err(Error::Socket)?;
+    arrived.collect::<io::Result<_>>().map(Held).map_err(Error::Socket)
+}
+
+/// Serves connections that have arrived, from number `first` on, if they are this process's to serve.
+async fn take(
+    channel: &Channel,
+    connections: &Connections,
+    held: &mut Held,
+    first: u64,
+    arrived: Held,
+) -> Result<(), Error> {
     #[cfg(debug_assertions)]
     faults::hang(if first == 0 { Fault::HangProbe } else { Fault::HangTransfer }).await;
-    let through = first + (sides.len() as u64 - 1);
+    let through = first + (arrived.0.len() as u64 - 1);
     // Said before the first byte is read: what the old process takes back is untouched.
-    channel.tell(&Message::Adopted { through }).await?;
-    let mut bytes = Bytes::from(bytes);
-    for (stream, side) in streams.into_iter().zip(sides) {
-        connections.metrics().connections_adopted.inc();
-        connections.serve(stream, std::mem::take(&mut bytes), *side);
+    match channel.send(&Message::Adopted { through }, &[], &[]).await {
+        Ok(()) => arrived.serve(connections),
+        Err(channel::Error::Gone) => held.0.extend(arrived.0),
+        Err(error) => return Err(error.into()),
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use super::{
     listeners::{Listener, queues_move},
     main_loop,
     message::Message,
-    predecessor::{self, Predecessor, Turn},
+    predecessor::{self, Held, Predecessor, Turn},
     signals::Signals,
 };
 #[cfg(debug_assertions)]
@@ -256,7 +256,8 @@ impl Prepared {
         let claim = claim_pid_file(&life, strategy, &tasks);
         if let Some(channel) = &predecessor {
             let word = if strategy.commits() { Message::Committed } else { Message::Ready };
-            channel.send(&word, &[], &[]).await?;
+            // If it has gone, or gives up, that is read next.
+            channel.tell(&word).await?;
         }
         tell_who_serves(&life.identity, came_after);
         let end = main_loop::run(&life, requests, predecessor, claim, signals).await;
@@ -290,7 +291,9 @@ async fn take_over(
     faults::hang(Fault::HangLoad).await;
     let word = if strategy.commits() { Message::Ready } else { Message::Loaded };
     channel.tell(&word).await?;
-    let mut turn = predecessor::adopt(&channel, &life.connections).await?;
+    // Until this process is told to serve that is the probe, which nobody asks when the old one is dead.
+    let mut probe = Held::default();
+    let mut turn = predecessor::adopt(&channel, &life.connections, &mut probe).await?;
     if let Turn::State(document) = turn {
         #[cfg(debug_assertions)]
         faults::hang(Fault::HangState).await;
@@ -303,7 +306,7 @@ async fn take_over(
             life.reload.reopen();
             return Ok(Some(channel));
         }
-        turn = predecessor::adopt(&channel, &life.connections).await?;
+        turn = predecessor::adopt(&channel, &life.connections, &mut probe).await?;
     }
     #[cfg(debug_assertions)]
     faults::hang(Fault::HangCommit).await;

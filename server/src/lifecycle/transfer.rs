@@ -98,6 +98,7 @@ pub(super) async fn run(
     match result {
         Ok(()) => Ok(Moved { handed_over: transfer.handed_over, idle_moved: transfer.idle_moved }),
         Err(error) => {
+            transfer.settle().await;
             let back = transfer.sent.into_iter().filter_map(Sent::back).collect();
             Err(Failure { error, back, handed_over: transfer.handed_over })
         }
@@ -150,6 +151,19 @@ impl Transfer<'_> {
                 }
                 () = &mut over, if !is_over => is_over = true,
             }
+        }
+    }
+
+    /// What is acknowledged by now is the successor's, and nothing will be any more. One that was stopped, and goes on,
+    /// finds connections in its socket that are served here again; it cannot acknowledge them, and leaves them alone.
+    async fn settle(&mut self) {
+        if let Err(error) = self.channel.refuse_more() {
+            tracing::error!(%error, "the new process may take connections that are served here again");
+            return;
+        }
+        while let Ok(received) = self.channel.receive().await {
+            // Of anything else it can be asked no more.
+            _ = self.acknowledge(&received.message);
         }
     }
 

@@ -25,6 +25,11 @@ fn has_left(server: &Server, mut process: Child, reason: &str) {
     assert!(log.contains("seckill: failed to take over") && log.contains(reason), "{reason}: {log}");
 }
 
+/// It has said so to the old process.
+fn serves(server: &Server) {
+    eventually("the line of who serves", || server.log().contains("serves: taken over").then_some(()));
+}
+
 fn serves_alone(server: &Server, generation: u32) {
     for _ in 0..20 {
         assert_eq!(Client::connect(server.public).get("/event/list").process(), generation);
@@ -110,7 +115,8 @@ fn a_process_that_is_told_twice_to_stop_leaves_the_server_to_the_one_before() {
     let mut stuck = server.stuck();
     let beside = server.launch_beside();
     server.until_process(2);
-    let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
+    serves(&server);
+    let new = server.pid();
     // Two of one kind at once would be one.
     for signal in [Signal::TERM, Signal::INT] {
         signal_to(new, signal);
@@ -139,7 +145,7 @@ fn of_two_whose_handover_breaks_off_one_serves() {
     let mut client = server.stuck();
     let beside = server.launch_beside();
     server.until_process(2);
-    eventually("its pid", || (server.pid() != old).then_some(()));
+    serves(&server);
     without_descriptors(beside.id());
     client.send("56789");
     assert_eq!(client.answer().unwrap().process(), 1);
@@ -160,7 +166,7 @@ fn a_stopped_process_that_cannot_be_told_leaves_when_it_can() {
     let mut clients: Vec<Client> = (0..60).map(|_| server.stuck()).collect();
     let beside = server.launch_beside();
     server.until_process(2);
-    eventually("its pid", || (server.pid() != old).then_some(()));
+    serves(&server);
     signal_to(beside.id(), Signal::STOP);
     for client in &mut clients {
         client.send(&format!("56789GET /event/list HTTP/1.1\r\nhost: test\r\nx: {}", "x".repeat(16_000)));
@@ -168,10 +174,13 @@ fn a_stopped_process_that_cannot_be_told_leaves_when_it_can() {
     }
     eventually("the old process", || (server.pid() == old).then_some(()));
     signal_to(beside.id(), Signal::CONT);
-    has_left(&server, beside, "the process that serves now refuses: ");
     for client in &mut clients {
         client.send("\r\n\r\n");
-        assert_eq!(client.answer().unwrap().process(), 1);
+        assert_eq!(client.answer().unwrap().process(), 1, "nobody else has it");
+    }
+    has_left(&server, beside, "the process that serves now refuses: ");
+    for client in &mut clients {
+        assert_eq!(client.get("/event/list").process(), 1);
     }
     serves_alone(&server, 1);
 }
@@ -184,7 +193,7 @@ fn of_two_whose_handover_breaks_off_the_new_one_serves_if_the_old_one_is_dead() 
     let mut client = server.stuck();
     let mut beside = server.launch_beside();
     server.until_process(2);
-    eventually("its pid", || (server.pid() != old).then_some(()));
+    serves(&server);
     signal_to(old, Signal::KILL);
     assert!(client.is_ended());
     eventually("the log", || server.log().contains("ended before everything was handed over").then_some(()));
