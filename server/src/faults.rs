@@ -78,6 +78,8 @@ pub(crate) enum Fault {
     HangCommit,
     /// A new process takes no connection.
     HangTransfer,
+    /// An old process that was told who serves says nothing more.
+    HangStopped,
     /// What is in memory is taken for another version of it.
     StateVersion,
     /// A byte of what is handed on from memory changes.
@@ -101,7 +103,7 @@ enum Number {
     Said,
 }
 
-const WORDS: [(&str, Fault, Number); 26] = [
+const WORDS: [(&str, Fault, Number); 27] = [
     ("drop", Fault::Drop, Number::OneIn),
     ("reset-on-drain", Fault::ResetOnDrain, Number::None),
     ("answer-twice", Fault::AnswerTwice, Number::OneIn),
@@ -126,6 +128,7 @@ const WORDS: [(&str, Fault, Number); 26] = [
     ("hang-state", Fault::HangState, Number::None),
     ("hang-commit", Fault::HangCommit, Number::None),
     ("hang-transfer", Fault::HangTransfer, Number::None),
+    ("hang-stopped", Fault::HangStopped, Number::None),
     ("state-version", Fault::StateVersion, Number::Said),
     ("corrupt-state", Fault::CorruptState, Number::None),
 ];

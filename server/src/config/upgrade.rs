@@ -91,6 +91,20 @@ impl UpgradeSettings {
         loaded + proved + serving + self.transfer_timeout + self.drain + self.farewell
     }
 
+    /// After so long without a word from the old process the new one publishes: a running one has said by then that no
+    /// request begins in it any more, or has taken everything back.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.commit_timeout + self.transfer_timeout
+    }
+
+    /// How long a new process that serves may be handed things by the old one. It waits longer only for one that is
+    /// stopped.
+    #[must_use]
+    pub fn handover(&self) -> Duration {
+        self.silence() + self.drain + self.farewell
+    }
+
     /// What the section says.
     pub(super) fn read(&mut self, section: &Section<'_>) {
         if let Some(strategy) = section.choice("strategy", &Strategy::WORDS) {

@@ -218,6 +218,11 @@ impl Connections {
         self.shared.directive.send_replace(directive);
     }
 
+    /// After `limit` no request of HTTP/1.1 begins any more until the next directive.
+    pub(super) fn close_after(&self, limit: Duration) {
+        self.shared.latch.close_after(limit);
+    }
+
     /// Waits until only those connections are open that wait for the outcome of the upgrade. After `limit`
     /// the others are cut.
     pub(super) async fn quiet(&self, limit: Duration) {

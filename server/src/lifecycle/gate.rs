@@ -22,10 +22,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
@@ -109,16 +109,46 @@ impl Drop for Debt {
 
 /// Closes every gate of the process at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Latch(Arc<AtomicBool>);
+pub(super) struct Latch(Arc<Bolt>);
+
+#[derive(Debug)]
+struct Bolt {
+    closed: AtomicBool,
+    /// It falls by itself so many nanoseconds after `made`, or [`NEVER`].
+    falls_ns: AtomicU64,
+    made: Instant,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Default for Bolt {
+    fn default() -> Self {
+        Self { closed: AtomicBool::new(false), falls_ns: AtomicU64::new(NEVER), made: Instant::now() }
+    }
+}
 
 impl Latch {
     /// Closed, hyper is given nothing but the rest of a body that it is reading.
     pub(super) fn close(&self, closed: bool) {
-        self.0.store(closed, Ordering::Release);
+        self.0.closed.store(closed, Ordering::Release);
+        self.0.falls_ns.store(NEVER, Ordering::Release);
+    }
+
+    /// Closed after `limit`, unless something else is said before: also if this process is stopped meanwhile, and can
+    /// say nothing.
+    pub(super) fn close_after(&self, limit: Duration) {
+        let falls = (self.0.made.elapsed() + limit).as_nanos();
+        self.0.falls_ns.store(u64::try_from(falls).unwrap_or(NEVER), Ordering::Release);
     }
 
     fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.closed.load(Ordering::Acquire)
+            || self.falls().is_some_and(|falls| self.0.made.elapsed() >= falls)
+    }
+
+    fn falls(&self) -> Option<Duration> {
+        let falls = self.0.falls_ns.load(Ordering::Acquire);
+        (falls != NEVER).then(|| Duration::from_nanos(falls))
     }
 }
 
@@ -158,7 +188,7 @@ impl Read for Gate {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.latch.is_closed() && !self.ledger.body_open.load(Ordering::Relaxed) {
+        if self.holds_back() {
             // No waker is kept: the task is woken by what is in flight, or takes the connection apart.
             return Poll::Pending;
         }
@@ -167,7 +197,35 @@ impl Read for Gate {
             buf.put_slice(&self.front.split_to(taken));
             return Poll::Ready(Ok(()));
         }
+        if self.latch.falls().is_some() {
+            return self.poll_read_in_time(cx, buf);
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl Gate {
+    fn holds_back(&self) -> bool {
+        self.latch.is_closed() && !self.ledger.body_open.load(Ordering::Relaxed)
+    }
+
+    /// While the latch may fall it is looked at once more when the bytes are there: between the first look and the
+    /// reading the process may have been stopped for however long, and what came meanwhile is the successor's.
+    fn poll_read_in_time(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0_u8; 4096];
+        let room = bytes.len().min(buf.remaining());
+        let mut read = ReadBuf::new(&mut bytes[..room]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, read.unfilled()))?;
+        if self.holds_back() {
+            self.front = Bytes::copy_from_slice(read.filled());
+            return Poll::Pending;
+        }
+        buf.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 }
 

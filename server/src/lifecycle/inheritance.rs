@@ -5,9 +5,12 @@
 //! when it has said who serves: `Done`, or `Refuse`. So whoever sees the end without a word is alone, and whoever loses
 //! his way asks for that word.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     carrying,
@@ -21,15 +24,23 @@ use crate::telemetry;
 /// Between two tries to hear a process that cannot be heard.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The old process while it has more to hand over.
+#[derive(Debug)]
+pub(super) struct Giver {
+    pub(super) channel: Channel,
+    /// From then on no request begins in it, even if it is stopped and cannot say so.
+    pub(super) closed_at: Option<Instant>,
+}
+
 /// Serves the connections that the predecessor still sends, and waits until the pid file names this process: whoever
 /// comes next reads there whom to signal. Gives the reason why this process has to go, if it has to.
 pub(super) async fn take(
     life: Arc<Life>,
-    predecessor: Option<Channel>,
+    predecessor: Option<Giver>,
     claim: Option<JoinHandle<()>>,
 ) -> Option<String> {
-    if let Some(channel) = predecessor
-        && let Some(reason) = take_the_rest(&life, channel).await
+    if let Some(giver) = predecessor
+        && let Some(reason) = take_the_rest(&life, giver).await
     {
         return Some(reason);
     }
@@ -40,26 +51,17 @@ pub(super) async fn take(
     None
 }
 
-async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
+async fn take_the_rest(life: &Arc<Life>, giver: Giver) -> Option<String> {
+    let Giver { channel, closed_at } = giver;
     let mut held = Held::default();
-    let turn = loop {
-        match predecessor::adopt(&channel, &life.connections, &mut held).await {
-            Ok(Turn::State(document)) => {
-                if let Err(error) = carrying::absorb(&life.app, document).await {
-                    tracing::error!("failed to {error}; what the old process has counted last is lost");
-                }
-                life.app.settle(true);
-            }
-            // It publishes no more; until now a request may have begun in it.
-            Ok(Turn::Stopped) => life.reload.reopen(),
-            Ok(turn @ (Turn::Done(_) | Turn::Gone | Turn::Refused(_))) => break turn,
-            Ok(turn @ Turn::Commit { .. }) => {
-                break lose_way(&channel, format!("it was told {turn:?} twice")).await;
-            }
-            Err(error) => {
-                break lose_way(&channel, format!("it failed to {}", telemetry::chain(&error))).await;
-            }
-        }
+    let taken = tokio::select! {
+        biased;
+        taken = take_until_over(life, &channel, &mut held) => taken,
+        never = publish_from(life, closed_at) => match never {},
+    };
+    let turn = match taken {
+        Ok(turn) => turn,
+        Err(detail) => lose_way(&channel, detail).await,
     };
     match turn {
         Turn::Refused(reason) => return Some(format!("the process that serves now refuses: {reason}")),
@@ -74,6 +76,39 @@ async fn take_the_rest(life: &Arc<Life>, channel: Channel) -> Option<String> {
     life.app.settle(true);
     life.close_dropped().await;
     None
+}
+
+/// Takes what the old process gives until it is done, dead, or serves again. `Err`: why no more can be taken.
+async fn take_until_over(life: &Arc<Life>, channel: &Channel, held: &mut Held) -> Result<Turn, String> {
+    loop {
+        match predecessor::adopt(channel, &life.connections, held).await {
+            Ok(Turn::State(document)) => {
+                if let Err(error) = carrying::absorb(&life.app, document).await {
+                    tracing::error!("failed to {error}; what the old process has counted last is lost");
+                }
+                life.app.settle(true);
+            }
+            // It publishes no more; until now a request may have begun in it.
+            Ok(Turn::Stopped) => life.reload.reopen(),
+            Ok(turn @ (Turn::Done(_) | Turn::Gone | Turn::Refused(_))) => return Ok(turn),
+            Ok(Turn::Commit { .. }) => return Err("it was told twice to serve".to_owned()),
+            Err(error) => return Err(format!("it failed to {}", telemetry::chain(&error))),
+        }
+    }
+}
+
+/// Publishes from `closed_at` on, if the old process has not said before that it may.
+async fn publish_from(life: &Life, closed_at: Option<Instant>) -> Infallible {
+    if let Some(closed_at) = closed_at {
+        sleep_until(closed_at).await;
+        if !*life.reload.openings().borrow() {
+            tracing::warn!(
+                "the old process says nothing; is it stopped? No request begins in it: changes are published"
+            );
+            life.reload.reopen();
+        }
+    }
+    std::future::pending().await
 }
 
 /// Nothing more can be taken from the old process, which therefore decides who serves: itself, with everything that was

@@ -1,9 +1,10 @@
 //! The one loop that decides over the process's life: it reads every request, greeting and signal in turn.
 //!
 //! One swap at a time: a second request is refused while one goes on. What is asked while this process is
-//! still being handed things by its own predecessor waits until that is over, which is soon and bounded.
+//! still being handed things by its own predecessor waits until that is over, or is refused when that takes too long.
 
 use std::{
+    ops::ControlFlow,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -12,14 +13,14 @@ use std::{
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
     ConnectionCounts, ControlRequest, PhaseTimes, UpgradeError, UpgradeOutcome, UpgradeReport, UpgradeTo,
     channel::Channel,
     ending::{self, End},
-    inheritance,
+    inheritance::{self, Giver},
     life::Life,
     message::{Hello, Message},
     newcomer,
@@ -38,7 +39,7 @@ const GREETINGS_MAX: usize = 4;
 pub(super) async fn run(
     life: &Arc<Life>,
     mut requests: mpsc::Receiver<ControlRequest>,
-    predecessor: Option<Channel>,
+    predecessor: Option<Giver>,
     claim: Option<JoinHandle<()>>,
     mut signals: Signals,
 ) -> End {
@@ -48,7 +49,8 @@ pub(super) async fn run(
         Some(Box::pin(inheritance::take(Arc::clone(life), predecessor, claim)));
     let mut greetings = None;
     let mut swap: Option<Going> = None;
-    let (mut signalled, mut stopping) = (false, false);
+    let (mut signalled, mut stopping, mut overdue) = (false, false, false);
+    let mut patience = std::pin::pin!(sleep(life.config.upgrade.handover()));
     loop {
         if inheritance.is_none() && greetings.is_none() {
             // Only now the control socket is ours alone.
@@ -89,19 +91,13 @@ pub(super) async fn run(
                     break;
                 }
             }
-            request = requests.recv(), if inheritance.is_none() => match request {
-                Some(ControlRequest::Upgrade { to, answer }) => {
-                    swap = begin(life, swap.is_some(), to, answer).or(swap);
+            () = &mut patience, if !overdue => overdue = true,
+            request = requests.recv(), if inheritance.is_none() || overdue => {
+                match asked(life, request, inheritance.is_some(), swap.is_some()) {
+                    ControlFlow::Continue(begun) => swap = begun.or(swap),
+                    ControlFlow::Break(()) => break,
                 }
-                // A swap that goes on ends this process anyway, or fails and can be drained then. Whoever asked
-                // may have gone.
-                Some(ControlRequest::Drain { answer }) if swap.is_some() => _ = answer.send(false),
-                Some(ControlRequest::Drain { answer }) => {
-                    _ = answer.send(true);
-                    break;
-                }
-                None => break,
-            },
+            }
             Some(greeting) = greeted(&mut greetings) => {
                 swap = meet(life, &tasks, swap.as_ref(), greeting).or(swap);
             }
@@ -111,11 +107,32 @@ pub(super) async fn run(
     drop(requests);
     if came_after && inheritance.take().is_some() {
         // The old process hears it, and serves again; everything that has a path is its own.
-        let reason =
-            "this process was told twice to stop before it had everything; the one before it serves on";
-        return ending::leave(life, &mut signals, reason.to_owned()).await;
+        return ending::leave(life, &mut signals, TOLD_TWICE.to_owned()).await;
     }
     stop(life, &tasks, &mut signals, swap, greetings).await
+}
+
+/// Carries out what the admin side asks for; an upgrade may have begun then. `Break`: this process is to stop.
+fn asked(
+    life: &Arc<Life>,
+    request: Option<ControlRequest>,
+    is_inheriting: bool,
+    is_swapping: bool,
+) -> ControlFlow<(), Option<Going>> {
+    let busy = if is_inheriting { Some(UNFINISHED) } else { is_swapping.then_some(BUSY) };
+    match request {
+        Some(ControlRequest::Upgrade { to, answer }) => ControlFlow::Continue(begin(life, busy, to, answer)),
+        // A swap that goes on ends this process anyway, or fails and can be drained then. Whoever asked may have gone.
+        Some(ControlRequest::Drain { answer }) if busy.is_some() => {
+            _ = answer.send(false);
+            ControlFlow::Continue(None)
+        }
+        Some(ControlRequest::Drain { answer }) => {
+            _ = answer.send(true);
+            ControlFlow::Break(())
+        }
+        None => ControlFlow::Break(()),
+    }
 }
 
 /// Ends what goes on, and with it the process.
@@ -148,18 +165,10 @@ enum Due {
 fn due(life: &Life, is_inheriting: bool, swap: Option<&Going>, told_before: bool) -> Due {
     match swap {
         // The old process has said that it is replaced, and would be left alone. Told twice this one goes at once.
-        _ if is_inheriting => {
-            if told_before {
-                Due::Now
-            } else {
-                Due::Later
-            }
-        }
+        None if is_inheriting && !told_before => Due::Later,
         None => Due::Now,
         Some(_) if life.committed() => {
-            tracing::info!(
-                "told to stop while the successor takes over: if it does not, this process stops then"
-            );
+            tracing::info!("told to stop while the successor takes over: if that fails, this process stops");
             Due::Later
         }
         Some(going) if going.seen.may_serve.load(Ordering::Relaxed) => Due::Leave(Arc::clone(&going.retired)),
@@ -278,6 +287,9 @@ fn turn_away(tasks: &Tasks, channel: Channel, reason: &str) {
     }));
 }
 
+const TOLD_TWICE: &str =
+    "this process was told twice to stop before it had everything; the other one serves on";
+
 /// Why a process cannot take over from one that stops.
 const STOPPING: &str = "it was told to stop, and stops; start this one when it has ended";
 
@@ -285,6 +297,11 @@ const STOPPING: &str = "it was told to stop, and stops; start this one when it h
 type Reason = (&'static str, &'static str);
 
 const BUSY: Reason = ("busy", "an upgrade is going on; ask again when it is over");
+const UNFINISHED: Reason = (
+    "busy",
+    "the process before this one has not handed everything over, and says nothing; if it is stopped, let it go on \
+     (SIGCONT) or kill it, then ask again",
+);
 const MANAGED: Reason = (
     "refused",
     "under activate the service manager starts the new process, with the sockets that it holds; have it start the \
@@ -324,15 +341,14 @@ fn meet(
 /// Begins an upgrade, or tells at once why not.
 fn begin(
     life: &Arc<Life>,
-    is_busy: bool,
+    busy: Option<Reason>,
     to: UpgradeTo,
     answer: oneshot::Sender<UpgradeReport>,
 ) -> Option<Going> {
-    let binary = match to {
-        _ if is_busy => Err(refused(BUSY)),
-        _ if is_managed(life) => Err(refused(MANAGED)),
-        UpgradeTo::Binary(binary) => Ok(binary),
-        UpgradeTo::Previous => life.app.programs().to_go_back_to(),
+    let binary = match (busy.or(is_managed(life).then_some(MANAGED)), to) {
+        (Some(reason), _) => Err(refused(reason)),
+        (None, UpgradeTo::Binary(binary)) => Ok(binary),
+        (None, UpgradeTo::Previous) => life.app.programs().to_go_back_to(),
     };
     match binary {
         Ok(binary) => Some(Going::start(life, Cause::Asked { binary, answer })),
@@ -345,7 +361,7 @@ fn begin(
 
 /// The same for a signal, which brings no path and hears no answer.
 fn begin_again(life: &Arc<Life>, is_busy: bool) -> Option<Going> {
-    begin(life, is_busy, UpgradeTo::Binary(newcomer::own_path()), oneshot::channel().0)
+    begin(life, is_busy.then_some(BUSY), UpgradeTo::Binary(newcomer::own_path()), oneshot::channel().0)
 }
 
 /// Answers a request for an upgrade that cannot be at once.

@@ -72,6 +72,9 @@ pub(super) enum Message {
         /// The last that the old process has served, and what it was made of.
         generation: Generation,
         digests: Digests,
+        /// So many milliseconds from now no request begins in the old process any more, even if it cannot say so
+        /// (`handoff-live`).
+        closes_ms: Option<u64>,
     },
     /// I accept connections.
     Committed,

@@ -122,7 +122,7 @@ impl Predecessor {
 #[derive(Debug, PartialEq)]
 pub(super) enum Turn {
     /// Serve from now on, and go on from what the old process served last.
-    Commit { generation: Generation, digests: Digests },
+    Commit { generation: Generation, digests: Digests, closes: Option<Duration> },
     /// A document with what the old process has in memory, whole.
     State(Vec<u8>),
     /// No request begins in the old process any more.
@@ -179,7 +179,10 @@ pub(super) async fn adopt(
                 let arrived = arrive(&sides, Vec::new(), received.descriptors)?;
                 take(channel, connections, held, first, arrived).await?;
             }
-            Message::Commit { generation, digests } => return Ok(Turn::Commit { generation, digests }),
+            Message::Commit { generation, digests, closes_ms } => {
+                let closes = closes_ms.map(Duration::from_millis);
+                return Ok(Turn::Commit { generation, digests, closes });
+            }
             Message::State { more } => {
                 if let Some(document) = pieces.add(&received.bytes, more)? {
                     return Ok(Turn::State(document));

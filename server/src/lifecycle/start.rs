@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use super::{
     channel::{self, Channel, ControlSocket},
     descriptors,
     ending::End,
+    inheritance::Giver,
     life::Life,
     listeners::{Listener, queues_move},
     main_loop,
@@ -254,7 +256,7 @@ impl Prepared {
             registration.enter();
         }
         let claim = claim_pid_file(&life, strategy, &tasks);
-        if let Some(channel) = &predecessor {
+        if let Some(Giver { channel, .. }) = &predecessor {
             let word = if strategy.commits() { Message::Committed } else { Message::Ready };
             // If it has gone, or gives up, that is read next.
             channel.tell(&word).await?;
@@ -286,7 +288,7 @@ async fn take_over(
     strategy: Strategy,
     channel: Channel,
     last: Generation,
-) -> Result<Option<Channel>, Error> {
+) -> Result<Option<Giver>, Error> {
     #[cfg(debug_assertions)]
     faults::hang(Fault::HangLoad).await;
     let word = if strategy.commits() { Message::Ready } else { Message::Loaded };
@@ -304,20 +306,21 @@ async fn take_over(
             // since it said what it serves.
             go_on(life, last, None).await?;
             life.reload.reopen();
-            return Ok(Some(channel));
+            return Ok(Some(Giver { channel, closed_at: None }));
         }
         turn = predecessor::adopt(&channel, &life.connections, &mut probe).await?;
     }
     #[cfg(debug_assertions)]
     faults::hang(Fault::HangCommit).await;
     match turn {
-        Turn::Commit { generation, digests } => {
+        Turn::Commit { generation, digests, closes } => {
+            let closed_at = closes.map(|limit| Instant::now() + limit);
             go_on(life, generation, Some(&digests)).await?;
             if strategy != Strategy::HandoffLive {
                 // Its last answers are told apart by their process; nothing waits for them.
                 life.reload.reopen();
             }
-            Ok(Some(channel))
+            Ok(Some(Giver { channel, closed_at }))
         }
         // It died without a word. Its listeners are here and their queues are waiting.
         Turn::Gone => {

@@ -39,6 +39,9 @@ use crate::{
 /// How long a process that failed may take to make room for its refusal.
 const REFUSAL: Duration = Duration::from_millis(100);
 
+/// How long a process that finds a limit over looks whether the word had come before.
+const CATCH_UP: Duration = Duration::from_millis(50);
+
 /// Who wants this process replaced.
 #[derive(Debug)]
 pub(super) enum Cause {
@@ -169,7 +172,14 @@ impl Swap {
     async fn commit(&mut self) -> Result<(), UpgradeError> {
         let channel = self.channel("commit")?;
         let (generation, digests) = self.life.close_reload().await;
-        if let Err(error) = channel.send(&Message::Commit { generation, digests }, &[], &[]).await {
+        let closes = (self.strategy == Strategy::HandoffLive).then(|| self.life.config.upgrade.silence());
+        if let Some(limit) = closes {
+            // From before it is said, so that it comes true before the new process counts on it.
+            self.life.connections.close_after(limit);
+        }
+        let closes_ms = closes.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let commit = Message::Commit { generation, digests, closes_ms };
+        if let Err(error) = channel.send(&commit, &[], &[]).await {
             return Err(self.broken("commit", &error));
         }
         self.life.commit();
@@ -311,9 +321,16 @@ impl Swap {
         let step = limited.word();
         let channel = self.channel(step)?;
         let newcomer = self.newcomer.as_mut();
+        let in_time = async {
+            match timeout_at(deadline, channel.receive()).await {
+                // A process that was stopped for longer than the limit reads what came meanwhile.
+                Err(_) => timeout(CATCH_UP, channel.receive()).await,
+                received => received,
+            }
+        };
         let received = tokio::select! {
             biased;
-            received = timeout_at(deadline, channel.receive()) => received,
+            received = in_time => received,
             detail = ended(newcomer) => return Err(UpgradeError::new(step, "exited", detail)),
         };
         match received {

@@ -18,7 +18,7 @@ use crate::{
 
 const LEVEL: &str = r#"{"log_level":"warn"}"#;
 
-fn generation(answer: &Answer) -> u64 {
+pub(crate) fn generation(answer: &Answer) -> u64 {
     answer.header("x-config-generation").unwrap().parse().unwrap()
 }
 

@@ -1,12 +1,18 @@
 //! Who is left when a server is told to stop during an upgrade, or when a handover breaks off: one process, or none,
 //! and each that goes says why.
 
-use std::{path::Path, process::Child, thread};
+use std::{
+    path::Path,
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::{
     client::Client,
+    kept::generation,
     scripted::{PROTOCOL, Scripted},
     server::{BINARY, Server, end_of, eventually, signal_to},
 };
@@ -83,7 +89,7 @@ fn a_stop_after_the_commit_is_remembered_when_the_handover_fails() {
     let mut successor = Scripted::welcomed(&server);
     successor.until_commit();
     server.signal(Signal::TERM);
-    eventually("the log", || server.log().contains("if it does not, this process stops then").then_some(()));
+    eventually("the log", || server.log().contains("if that fails, this process stops").then_some(()));
     drop(successor);
     nobody_is_left(&mut server);
 }
@@ -98,7 +104,7 @@ fn a_stop_while_connections_move_is_remembered_when_the_new_process_dies() {
         server.until_process(2);
         let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
         signal_to(old, Signal::TERM);
-        eventually("the log", || server.log().contains("this process stops then").then_some(()));
+        eventually("the log", || server.log().contains("if that fails, this process stops").then_some(()));
         signal_to(new, Signal::KILL);
         assert_eq!(upgrade.join().unwrap().status, 502);
     });
@@ -201,4 +207,65 @@ fn of_two_whose_handover_breaks_off_the_new_one_serves_if_the_old_one_is_dead() 
     assert!(beside.try_wait().unwrap().is_none());
     eventually("another upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
     server.until_process(3);
+}
+
+/// Changes are published as soon as it is certain that the old process begins no request any more, whatever holds it up.
+#[cfg(debug_assertions)]
+#[test]
+fn an_old_process_that_says_nothing_holds_up_changes_for_a_limited_time() {
+    let times = "commit_timeout_ms = 300\ntransfer_timeout_ms = 300\ndrain_ms = 200\nfarewell_ms = 200";
+    let server = Server::start_broken("handoff-live", times, "hang-stopped");
+    let old = server.pid();
+    let mut idle = Client::connect(server.public);
+    let before = generation(&idle.get("/event/list"));
+    server.start_beside();
+    server.until_process(2);
+    serves(&server);
+    eventually("a push", || {
+        let answer = server.admin_request("PUT /config/blacklist 1\n2\n3\n");
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some(), "{}", answer.body);
+            return None;
+        }
+        assert_eq!((answer.status, answer.process()), (200, 2), "{}", answer.body);
+        Some(())
+    });
+    idle.send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+    for _ in 0..100 {
+        let answer = Client::connect(server.public).get("/event/list");
+        assert!(answer.process() == 2 && generation(&answer) > before, "{answer:?}");
+    }
+    let refused = server.upgrade_to(Path::new(BINARY));
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body.contains("has not handed everything over"), "{}", refused.body);
+    assert_eq!(server.admin_request("POST /drain").status, 409);
+    signal_to(old, Signal::KILL);
+    assert!(idle.answer().is_err(), "the old process answers nothing that was asked after the push");
+    eventually("another upgrade", || (server.upgrade_to(Path::new(BINARY)).status == 200).then_some(()));
+    server.until_process(3);
+    let status = server.admin_request("GET /status").json();
+    assert_eq!(status["snapshot"]["blacklisted"], 3, "what was acknowledged is there");
+}
+
+/// One that was stopped reads what came meanwhile before it calls anything late, and gives away what it has.
+#[test]
+fn an_old_process_that_was_stopped_at_the_commit_goes_on_and_loses_nothing() {
+    let server = Server::start_with("handoff-live", "commit_timeout_ms = 200\ntransfer_timeout_ms = 200");
+    let old = server.pid();
+    let mut idle = Client::connect(server.public);
+    let before = generation(&idle.get("/event/list"));
+    let mut successor = Scripted::welcomed(&server);
+    successor.until_commit();
+    signal_to(old, Signal::STOP);
+    let stopped = Instant::now();
+    successor.say(&serde_json::json!({ "is": "committed" }));
+    idle.send("GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
+    let limits = Duration::from_millis(500);
+    eventually("the end of all limits", || (stopped.elapsed() > limits).then_some(()));
+    signal_to(old, Signal::CONT);
+    assert_eq!(successor.until("stopped")["is"], "stopped", "{}", server.log());
+    assert_eq!(successor.until("connection")["is"], "connection", "{}", server.log());
+    drop(successor);
+    let answer = idle.answer().unwrap();
+    assert_eq!((answer.process(), generation(&answer)), (1, before), "it is taken back, with its request");
 }

@@ -16,6 +16,8 @@ pub(super) async fn run(swap: &mut Swap, binary: Option<&std::path::Path>) -> Re
     swap.prove().await?;
     swap.send_state().await?;
     swap.commit().await?;
+    #[cfg(debug_assertions)]
+    crate::faults::hang(crate::faults::Fault::HangStopped).await;
     swap.life.connections.direct(Directive::Move);
     swap.send_rest().await?;
     let channel = swap.channel("transfer")?;
