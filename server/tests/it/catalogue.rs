@@ -315,6 +315,8 @@ fn who_waits_in_the_queue_of_the_kernel_is_served() {
 fn a_pid_file_and_a_log_that_cannot_be_written_cost_nothing() {
     for is_full in [true, false] {
         let server = Server::start_under(&["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"], "");
+        // It is written, so that nobody is in the way.
+        server.pid();
         let beside = server.path(".pid.new");
         if is_full {
             std::os::unix::fs::symlink("/dev/full", beside).unwrap();
