@@ -249,6 +249,8 @@ fn template() -> &'static Path {
             .args(["--innodb-log-file-size=4M", "--skip-name-resolve"])
             .args(user())
             .arg(format!("--datadir={}", folder.path().join("data").display()))
+            // A server that starts elsewhere removes temporary tables of this one.
+            .env("TMPDIR", folder.path())
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));

@@ -133,7 +133,9 @@ pub(super) async fn prepare(
             let init = folder.join("init.sql");
             write(&init, &text)?;
             let mut arguments: Vec<OsString> = vec!["--no-defaults".into()];
-            for (key, path) in [("--datadir=", &folder.join("data")), ("--init-file=", &init)] {
+            let data = folder.join("data");
+            // Where it starts it removes temporary tables, those of other servers too.
+            for (key, path) in [("--datadir=", &*data), ("--init-file=", &init), ("--tmpdir=", folder)] {
                 let mut argument = OsString::from(key);
                 argument.push(path);
                 arguments.push(argument);

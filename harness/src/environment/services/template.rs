@@ -52,6 +52,11 @@ fn cache() -> Option<PathBuf> {
 }
 
 async fn make(program: &Path, version: &str, into: &Path) -> Result<(), Error> {
+    // A server that starts removes temporary tables from where it puts its own, those of others that run there too.
+    // The script of MariaDB cannot pass on a folder whose name has spaces.
+    let temporary = tempfile::tempdir().map_err(Error::file("make a folder in", &env::temp_dir()))?;
+    let mut tmpdir = OsString::from("TMPDIR=");
+    tmpdir.push(temporary.path());
     let mut datadir = OsString::from("--datadir=");
     datadir.push(into);
     let mut arguments: Vec<OsString> = vec!["--no-defaults".into(), datadir];
@@ -67,7 +72,8 @@ async fn make(program: &Path, version: &str, into: &Path) -> Result<(), Error> {
         program.to_owned()
     };
     arguments.extend(as_root());
-    output(&program, &arguments).await.map(drop)
+    arguments.splice(0..0, [tmpdir, program.into()]);
+    output(Path::new("env"), &arguments).await.map(drop)
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -82,4 +88,17 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::with_a_strangers_temporary_table, *};
+
+    #[test]
+    fn making_data_leaves_temporary_tables_of_others_alone() {
+        with_a_strangers_temporary_table(async |program, folder| {
+            let version = output(program, &["--no-defaults".into(), "--version".into()]).await.unwrap();
+            make(program, &version, &folder.join("data")).await.unwrap();
+        });
+    }
 }

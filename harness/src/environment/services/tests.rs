@@ -127,6 +127,26 @@ fn services_keep_what_they_were_told_through_every_fault_and_leave_nothing() {
     assert_eq!(left, ["etcd.log", "mysql.log", "redis.log"]);
 }
 
+/// Does it with MySQL's program and an empty folder, and checks that what lies where everybody's lie is still there.
+/// Servers remove what looks so when they start.
+pub(super) fn with_a_strangers_temporary_table(does: impl AsyncFnOnce(&Path, &Path)) {
+    if !are_here() {
+        return;
+    }
+    let program = &programs::find_all(&BTreeSet::from([Service::Mysql])).unwrap()[&Service::Mysql];
+    let dir = tempfile::tempdir().unwrap();
+    let table = tempfile::Builder::new().prefix("#sql-").suffix(".MAI").tempfile().unwrap();
+    block_on(does(program, dir.path()));
+    assert!(table.path().exists());
+}
+
+#[test]
+fn a_mysql_that_starts_leaves_temporary_tables_of_others_alone() {
+    with_a_strangers_temporary_table(async |_, folder| {
+        drop(Services::start(&plan(Origin::Processes, &[Service::Mysql], &[]), folder).await.unwrap());
+    });
+}
+
 /// Whoever drops them, in whatever state, has ended them.
 #[test]
 fn services_that_are_dropped_are_gone() {
