@@ -25,8 +25,8 @@ from clients import Client
 from swapped import started, wait_for
 
 SWAPS = 100
-# The clients run for as long as this machine needs for twice as many, and the swaps go on until they are done.
-RUN_S_MIN, RUN_S_MAX = 30, 150
+# The clients run for as long as so many should take, and half as long again; the swaps go on until they are done.
+RUN_S_MIN, RUN_S_MAX = 60, 300
 # Swaps before the clients start, to know how long one takes here.
 TRIED = 3
 # What loses loses often enough in so many swaps.
@@ -252,7 +252,8 @@ def main():
         for number in range(1, TRIED + 1):
             server.swap(number)
         each_s = (time.monotonic() - begun) / TRIED
-        run_s = min(max(int(2 * SWAPS * each_s), RUN_S_MIN), RUN_S_MAX)
+        # Beside the clients a swap takes three to four times as long.
+        run_s = min(max(int(6 * SWAPS * each_s), RUN_S_MIN), RUN_S_MAX)
         results, swaps = through_swaps(server, KINDS, run_s)
     finally:
         server.stop()
