@@ -290,7 +290,7 @@ fn wait_for_end(pid: Pid, deadline: Instant) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fmt::Debug, fs};
 
     use tempfile::TempDir;
 
@@ -313,19 +313,30 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
-    /// Waits until the script has written its children's pids into the file `pids`.
-    fn pids(dir: &TempDir, count: usize) -> Vec<Pid> {
+    /// Looks until it is as expected: a shell goes on while it is looked at.
+    fn until<T: PartialEq + Debug>(expected: &T, mut look: impl FnMut() -> T) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let text = fs::read_to_string(dir.path().join("pids")).unwrap_or_default();
-            let pids: Vec<Pid> =
-                text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
-            if pids.len() == count {
-                return pids;
+            let found = look();
+            if found == *expected {
+                return;
             }
-            assert!(Instant::now() < deadline, "the script must write {count} pids, it wrote {text:?}");
+            assert!(Instant::now() < deadline, "{expected:?} was expected, {found:?} found");
             std::thread::yield_now();
         }
+    }
+
+    /// Waits until the script has written its children's pids into the file `pids`.
+    fn pids(dir: &TempDir, count: usize) -> Vec<Pid> {
+        let mut pids: Vec<Pid> = Vec::new();
+        until(&count, || {
+            let text = fs::read_to_string(dir.path().join("pids")).unwrap_or_default();
+            // A line that has no end yet is half a number.
+            let lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            pids = lines.filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
+            pids.len()
+        });
+        pids
     }
 
     fn gone(pid: Pid) -> bool {
@@ -337,7 +348,7 @@ mod tests {
         // The second child loses its parent, as the successor in an upgrade does.
         let (dir, mut group) = shell("sleep 600 & echo $! >>pids; (sleep 600 & echo $! >>pids); wait");
         let pids = pids(&dir, 2);
-        assert_eq!(group.members().len(), 3);
+        until(&3, || group.members().len());
         drop(group);
         for pid in pids {
             assert!(gone(pid), "{pid:?} must be gone");
@@ -352,7 +363,8 @@ mod tests {
         assert_eq!(ended_how(group.leader_status().unwrap()), "it exited with code 0");
         assert!(group.watch().alive());
         assert_eq!(group.members().iter().map(|process| process.pid).collect::<Vec<_>>(), [successor]);
-        assert_eq!(group.running(&fs::canonicalize("/usr/bin/sleep").unwrap()), Some(successor));
+        let sleep = fs::canonicalize("/usr/bin/sleep").unwrap();
+        until(&Some(successor), || group.running(&sleep));
         assert_eq!(group.kill(), 1);
         assert!(gone(successor) && !group.watch().alive());
     }

@@ -45,7 +45,8 @@ fn all_served(seen: &Seen) {
 
 #[test]
 fn an_idle_connection_rests_before_it_is_used_again() {
-    let seen = run(IDLE, |_| Act::Answer(hello()));
+    // Long enough that most of it is between the moments at which a busy machine stands still.
+    let seen = run_plan(plan(1_000, vec![stream(IDLE, 2_000.0, get())]), |_| Act::Answer(hello()));
     all_served(&seen);
     let attempts = &seen.observations.attempts;
     let reused: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.reused()).collect();
@@ -103,7 +104,8 @@ fn a_connection_lost_in_the_wait_is_a_failed_attempt() {
             _ => None,
         };
         let target = ScriptedTarget::start_welcoming(welcome, |_| Act::Answer(hello()));
-        let run = Run::start(plan(400, vec![stream(connect_wait(100), 200.0, get())]), &target);
+        // A wait longer than a busy machine stands still: else there is nothing to take that was opened ahead.
+        let run = Run::start(plan(1_300, vec![stream(connect_wait(1_000), 200.0, get())]), &target);
         let seen = Seen { observations: run.finish(), counts: Arc::clone(&target.counts) };
         seen.check_books();
         let lost = seen.observations.attempts.len() / 3;
@@ -229,7 +231,9 @@ fn a_slow_body_goes_out_in_pieces() {
 /// Of one byte the server sees the head first, and the byte at the end of the time.
 #[test]
 fn a_body_of_one_byte_is_slow_as_well() {
-    let seen = run_plan(plan(300, vec![slow(SLOW_UPLOAD, REUSED, post("x"))]), |request| {
+    // A server that stands still for all of it finds both at once.
+    let pace = Pace { upload_ns: 1_000 * MS, download_ns: 0 };
+    let seen = run_plan(plan(300, vec![slow(pace, REUSED, post("x"))]), |request| {
         Act::Answer(if request.reads > 1 { hello() } else { answer(400, "", "") })
     });
     all_served(&seen);
