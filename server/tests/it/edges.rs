@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
     path::Path,
     thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -158,7 +159,9 @@ fn connections_that_a_stopped_successor_does_not_take_are_served_again() {
     thread::scope(|scope| {
         let upgrade = scope.spawn(|| server.upgrade_to(Path::new(BINARY)));
         server.until_process(2);
-        server.signal(Signal::STOP);
+        // The pid file may name the old one yet.
+        let new = eventually("its pid", || Some(server.pid()).filter(|pid| *pid != old));
+        signal_to(new, Signal::STOP);
         client.send("56789GET /event/list HTTP/1.1\r\nhost: test\r\n\r\n");
         assert_eq!(client.answer().unwrap().process(), 1);
         assert_eq!(client.answer().unwrap().process(), 1);
@@ -271,6 +274,7 @@ fn a_connection_of_http2_that_leaves_is_not_reset_while_its_client_still_sends()
     let update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let mut clients: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(server.public).unwrap()).collect();
     for client in &mut clients {
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
         assert_eq!(frame(client).unwrap().kind, 4, "settings");
     }
@@ -289,7 +293,10 @@ fn a_connection_of_http2_that_leaves_is_not_reset_while_its_client_still_sends()
                 }
             });
         }
-        assert_eq!(server.upgrade()["connections"]["finished"], 20);
+        let connections = &server.upgrade()["connections"];
+        assert_eq!((&connections["closed"], &connections["cut"]), (&0.into(), &0.into()), "{connections}");
+        // One that asked whether the server is ready may be among them.
+        assert!(connections["finished"].as_u64() >= Some(20), "{connections}");
     });
 }
 

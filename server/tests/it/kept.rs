@@ -166,10 +166,11 @@ fn pushes_and_upgrades_at_once_lose_nothing_and_never_go_back() {
         let acknowledged = thread::scope(|scope| {
             let pushing = scope.spawn(|| push_until(strategy, &server, &stop));
             let looking = scope.spawn(|| look_until(&server, &stop));
+            let over = SetOnDrop(&stop);
             for _ in 0..rounds {
                 server.upgrade();
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(over);
             looking.join().unwrap();
             pushing.join().unwrap()
         });
@@ -178,6 +179,15 @@ fn pushes_and_upgrades_at_once_lose_nothing_and_never_go_back() {
         assert_eq!(limit, &json!(acknowledged), "{strategy}");
         let blacklisted = &config(&server)["blacklisted"];
         assert_eq!(blacklisted, &json!(1 + acknowledged), "{strategy}: one more with each");
+    }
+}
+
+/// Ends those who go on until then, also when it is a panic that drops it: the scope waits for them.
+struct SetOnDrop<'f>(&'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
