@@ -3,7 +3,7 @@
 use std::{
     fs,
     future::Future,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::id,
     sync::atomic::{AtomicU16, Ordering},
@@ -22,6 +22,8 @@ use crate::{
 /// nobody listens there meets himself at last.
 const PORTS_FROM: u16 = 14_000;
 const PORTS: u16 = 16_000;
+/// How far from each other two processes begin whose numbers follow each other, so that they seldom want the same.
+const PORTS_APART: u32 = 211;
 
 /// A running etcd with one member.
 #[derive(Debug)]
@@ -193,14 +195,21 @@ pub(crate) fn spawn(folder: &Path, port: u16, member: &[&str]) -> Daemon {
     Daemon::start("etcd", folder, arguments)
 }
 
-/// One that nobody has now.
+/// One that nobody has now, on any address.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(id() % u32::from(PORTS)).unwrap();
+    let first = u16::try_from(id().wrapping_mul(PORTS_APART) % u32::from(PORTS)).unwrap();
     let free = (0..PORTS).find_map(|_| {
         let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
         let port = PORTS_FROM + offset;
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        is_free(port).then_some(port)
     });
     free.expect("one of so many ports must be free")
+}
+
+/// On a machine without IPv6 it need not be free there.
+fn is_free(port: u16) -> bool {
+    let has_ipv6 = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let of_ipv4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    of_ipv4 && (!has_ipv6 || TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).is_ok())
 }

@@ -17,7 +17,10 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
-use crate::client::{Answer, Client};
+use crate::{
+    client::{Answer, Client},
+    etcd_process::free_port,
+};
 
 /// The binary that is tested.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_seckill");
@@ -112,12 +115,7 @@ impl Server {
     }
 
     fn listening(upgrade: &str, activities: &str, lines: impl Fn(SocketAddr, SocketAddr) -> String) -> Self {
-        // Free on every address of both families.
-        let free = || TcpListener::bind("[::]:0").unwrap();
-        let (one, two) = (free(), free());
-        let [public, admin] =
-            [&one, &two].map(|free| SocketAddr::from(([127, 0, 0, 1], free.local_addr().unwrap().port())));
-        drop((one, two));
+        let (public, admin) = free_addresses();
         let folder = lay_out("handoff-live", "", public, admin);
         write_settings(folder.path(), &lines(public, admin), upgrade);
         fs::write(folder.path().join("activities.json"), activities).unwrap();
@@ -399,9 +397,12 @@ fn command_of(program: &[&str], folder: &Path) -> Command {
 
 /// Two addresses that nobody listens at.
 fn free_addresses() -> (SocketAddr, SocketAddr) {
-    let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
-    let (one, two) = (bind(), bind());
-    (one.local_addr().unwrap(), two.local_addr().unwrap())
+    (free_address(), free_address())
+}
+
+/// One of them. The kernel gives its port to no connection before somebody listens there.
+pub(crate) fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 /// Tries until it succeeds, patiently; the time between tries is the scheduler's.
