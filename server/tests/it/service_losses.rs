@@ -7,9 +7,12 @@ use serde_json::Value;
 
 use crate::{
     client::Client,
-    server::{Server, eventually},
+    server::eventually,
     service_processes::services,
-    services::{IMPATIENT, buy, left, must_buy, pending, standing, start, until_bought, until_refused},
+    services::{
+        IMPATIENT, buy, left, must_buy, must_buy_patiently, pending, standing, start, until_bought,
+        until_refused,
+    },
 };
 
 #[test]
@@ -21,10 +24,10 @@ fn what_was_in_hand_when_redis_lost_it_is_bought_once() {
     for round in 0..6 {
         services.mysql.signal(Signal::STOP);
         let keys: Vec<String> = (0..3).map(|key| format!("{round}-{key}")).collect();
-        must_buy(&server, &mut client, &keys[0]);
+        must_buy_patiently(&server, &mut client, &keys[0]);
         eventually("an order in hand", || (pending(&services) == 1).then_some(()));
         for key in &keys[1..] {
-            must_buy(&server, &mut client, key);
+            must_buy_patiently(&server, &mut client, key);
         }
         eventually("mysql known to be away", || (standing(&server, "mysql")["up"] == false).then_some(()));
         if round % 2 == 0 {
@@ -162,11 +165,11 @@ fn a_redis_that_is_full_is_still_emptied() {
     let Some(services) = services() else { return };
     let mut server = start(&services, IMPATIENT, IMPATIENT);
     let mut client = Client::connect(server.public);
-    must_buy(&server, &mut client, "a");
+    must_buy_patiently(&server, &mut client, "a");
     services.until_written(1);
     services.mysql.signal(Signal::STOP);
     for key in ["b", "c"] {
-        must_buy(&server, &mut client, key);
+        must_buy_patiently(&server, &mut client, key);
     }
     services.redis.ask::<()>(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(1));
     // As whoever comes anew.
@@ -190,7 +193,7 @@ fn a_service_that_only_reads_counts_as_away() {
     let Some(services) = services() else { return };
     let server = start(&services, IMPATIENT, IMPATIENT);
     let mut client = Client::connect(server.public);
-    must_buy(&server, &mut client, "a");
+    must_buy_patiently(&server, &mut client, "a");
     services.until_written(1);
     let follow = |whom: [&str; 2]| services.redis.ask::<()>(redis::cmd("REPLICAOF").arg(&whom));
     follow(["127.0.0.1", "1"]);
@@ -201,7 +204,7 @@ fn a_service_that_only_reads_counts_as_away() {
     services.until_written(2);
 
     services.mysql.as_root("SET GLOBAL read_only = 1");
-    must_buy(&server, &mut client, "c");
+    must_buy_patiently(&server, &mut client, "c");
     eventually("mysql known to be away", || {
         let mysql = standing(&server, "mysql");
         (mysql["up"] == false && mysql["trouble"].to_string().contains("read only")).then_some(())
@@ -253,8 +256,7 @@ fn what_a_successor_had_in_hand_is_written_at_the_next_start() {
 fn a_push_that_is_refused_changes_nothing_of_what_is_left() {
     let Some(services) = services() else { return };
     // Nothing can be kept there.
-    let copies = "[reload]\ncopies = \"/proc/none\"";
-    let server = Server::start_with("handoff-live", &format!("{}{copies}", services.settings()));
+    let server = start(&services, "", "[reload]\ncopies = \"/proc/none\"");
     let answer = server.admin_request(r#"PUT /config/activities {"events":[]}"#);
     assert!(answer.status >= 400, "{}", answer.body);
     assert_eq!(left(&server), 1000);
