@@ -53,6 +53,7 @@ fn scenario(folder: &Path, resets_every: u64) -> ScriptedTarget {
         failed_max = 0
         events_failed_max = 6
         lateness_p99_us_max = 5000000
+        blind_ms_max = 5000
         "#,
         target.address
     );
@@ -163,7 +164,8 @@ fn runs_and_sets_of_runs_are_compared() {
     }
     // One run has six events, which lose about as much in one as in the other, and less than a second of load.
     let (code, json) = compared("good/1 good/2");
-    assert_eq!((code, &json["unit"]), (Some(4), &Value::from("event")));
+    // On a machine that gets slower meanwhile the latencies may differ.
+    assert!(matches!(code, Some(1 | 4)) && json["unit"] == "event", "{json:#}");
     assert_eq!(outcome(&json, "failed / event"), "alike");
     assert_eq!(outcome(&json, "failed / second"), "not-enough");
     // The same run in both hands, and too few.

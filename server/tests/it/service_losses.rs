@@ -18,7 +18,8 @@ use crate::{
 #[test]
 fn what_was_in_hand_when_redis_lost_it_is_bought_once() {
     let Some(mut services) = services() else { return };
-    let server = start(&services, IMPATIENT, IMPATIENT);
+    // Time to fetch an order before MySQL is known to be away.
+    let server = start(&services, IMPATIENT, "timeout_ms = 1000");
     let mut client = Client::connect(server.public);
     let mut placed = HashSet::new();
     for round in 0..6 {
