@@ -8,11 +8,14 @@ The last result of each proof is kept in reports/published/catalogue.json, with 
 the page reports/published/catalogue.md is made of all of them. It ends with 1 when a row of this run did not pass.
 
 Usage: catalogue.py [ROW..]. Without rows: all.
+       catalogue.py --check runs nothing, says where the page is not what the rows and the results make, and which
+       proofs have no result, and ends with 1 if there are any.
 """
 
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -40,13 +43,18 @@ PARTS = {
 def main():
     rows = tomllib.loads(CATALOGUE.read_text())["row"]
     wanted = sys.argv[1:]
+    if wanted == ["--check"]:
+        faults = behind(rows, last_results(), PAGE.read_text() if PAGE.exists() else "")
+        for fault in faults:
+            print(f"{PAGE}: {fault}", file=sys.stderr)
+        sys.exit(f"error: run `ci/catalogue ROW..` for what is behind {CATALOGUE}" if faults else 0)
     unknown = set(wanted) - {row["id"] for row in rows}
     if unknown:
         sys.exit(f"error: no row is called {', '.join(sorted(unknown))}")
     chosen = [row for row in rows if not wanted or row["id"] in wanted]
     tests = find_tests()
     at = {"commit": commit(), "kernel": os.uname().release, "processors": os.cpu_count()}
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = last_results()
     done = set()
     for row in chosen:
         for proof in row.get("proof", []):
@@ -62,6 +70,33 @@ def main():
     PAGE.write_text(page(rows, results))
     bad = [row["id"] for row in chosen if verdict(row, results) not in ("passed", "impossible")]
     sys.exit(f"error: not passed: {', '.join(bad)}" if bad else 0)
+
+
+def last_results():
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def behind(rows, results, text):
+    """What the page, as it is, does not say of the rows and the results."""
+    named = {proof: row["id"] for row in reversed(rows) for proof in row.get("proof", [])}
+    faults = [f"{row}: `{proof}` has no result" for proof, row in sorted(named.items()) if proof not in results]
+    faults += [f"`{proof}` has a result, and no row names it" for proof in sorted(set(results) - set(named))]
+    wanted = page(rows, results)
+    (wanted_rows, wanted_rest), (found_rows, found_rest) = split(wanted), split(text)
+    for row in dict.fromkeys([*wanted_rows, *found_rows]):
+        if row not in wanted_rows:
+            faults.append(f"{row} is no row of the catalogue")
+        elif wanted_rows[row] != found_rows.get(row):
+            faults.append(f"{row} says something else than the catalogue and the results, or is missing")
+    if wanted_rest != found_rest:
+        faults.append("what stands around the rows is not what the results make")
+    return faults
+
+
+def split(text):
+    """The lines of a page's rows by their ids, and the other lines."""
+    lines = [(re.match(r"\| ([A-Z]\d+) \|", line), line) for line in text.splitlines()]
+    return {row[1]: line for row, line in lines if row}, [line for row, line in lines if not row]
 
 
 def find_tests():
