@@ -28,6 +28,7 @@ pub mod retry;
 pub mod select;
 pub mod sla;
 pub mod taxonomy;
+mod transfer;
 pub mod waits;
 
 #[cfg(test)]
@@ -80,6 +81,8 @@ pub struct Analysis {
     pub sla: Sla,
     pub events: Events,
     pub latency: Latency,
+    /// Within which half of the upgrades had moved their connections, milliseconds; `None` when none told it.
+    pub transfer_p50_ms: Option<f64>,
     /// `None` when no gate asked for it.
     pub held: Option<held::Figures>,
     /// Of each event that acknowledged a change, in the order of the acknowledgements.
@@ -253,6 +256,7 @@ impl<'a> Partial<'a> {
             sla: sla::measure(&background.events, &downtime, &requests, &self.windows, span),
             events: events(background, &downtime),
             latency: self.latency.finish(),
+            transfer_p50_ms: transfer::p50_ms(&background.events),
             held: held::measure(background.environment.held, &background.events),
             propagation,
             orders,

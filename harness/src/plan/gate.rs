@@ -42,6 +42,9 @@ pub enum Gate {
     /// From the return of what a fault had taken away until somebody has bought again and all orders up to that one are
     /// in MySQL, milliseconds; the longest of the run.
     RecoveryMsMax(f64),
+    /// The time within which half of the upgrades that ended well had moved their connections, as the server tells it,
+    /// milliseconds.
+    TransferP50MsMax(f64),
     /// Processes of the server beyond the one that serves, when everything has come to rest.
     ProcessesLeftMax(u64),
     /// Descriptors that the server has at rest beyond those that it had after its first upgrade, before the load.

@@ -39,7 +39,7 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 17] = [
+const GATES: [(&str, Limit); 18] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("unforeseen_max", Limit::Count(Gate::UnforeseenMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
@@ -51,6 +51,7 @@ const GATES: [(&str, Limit); 17] = [
     ("closed_by_server_max", Limit::Count(Gate::ClosedByServerMax)),
     ("stale_ms_max", Limit::Ms(Gate::StaleMsMax)),
     ("recovery_ms_max", Limit::Ms(Gate::RecoveryMsMax)),
+    ("transfer_p50_ms_max", Limit::Ms(Gate::TransferP50MsMax)),
     ("processes_left_max", Limit::Count(Gate::ProcessesLeftMax)),
     ("descriptors_left_max", Limit::Count(Gate::DescriptorsLeftMax)),
     ("memory_growth_kb_max", Limit::Kb(Gate::MemoryGrowthKbMax)),

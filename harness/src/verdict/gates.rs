@@ -1,6 +1,7 @@
 //! Limits held against figures.
 
 mod held;
+mod transfer;
 
 use super::{Outcome, machine};
 use crate::{
@@ -81,6 +82,7 @@ pub(super) fn name(gate: Gate) -> &'static str {
         Gate::EtcdP99MsMax(_) => "propagation_p99_ms_max.etcd",
         Gate::TimerP99MsMax(_) => "propagation_p99_ms_max.timer",
         Gate::RecoveryMsMax(_) => "recovery_ms_max",
+        Gate::TransferP50MsMax(_) => "transfer_p50_ms_max",
         Gate::ProcessesLeftMax(_) => "processes_left_max",
         Gate::DescriptorsLeftMax(_) => "descriptors_left_max",
         Gate::MemoryGrowthKbMax(_) => "memory_growth_kb_max",
@@ -149,7 +151,7 @@ fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let of_events = matches!(gate, Gate::UpgradesMin(_) | Gate::EventsFailedMax(_));
     let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
     let is_unmeasured = match gate {
-        Gate::StaleMsMax(_) => actual.is_none(),
+        Gate::StaleMsMax(_) | Gate::TransferP50MsMax(_) => actual.is_none(),
         Gate::RecoveryMsMax(_) => analysis.events.recovery.is_none(),
         Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
             actual.is_none()
@@ -242,6 +244,7 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison 
         Gate::EtcdP99MsMax(limit) => effect(figures.propagation, Mechanism::Etcd, limit),
         Gate::TimerP99MsMax(limit) => effect(figures.propagation, Mechanism::Timer, limit),
         Gate::RecoveryMsMax(limit) => recovery(analysis.events.recovery, limit),
+        Gate::TransferP50MsMax(limit) => transfer::compare(analysis.transfer_p50_ms, limit),
         Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
             held::compare(gate, analysis.held.as_ref())
         }

@@ -90,7 +90,7 @@ fn shown_late(log: &mut Log, by: &str) {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 22] = [
+const PROOFS: [Proof; 23] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::UnforeseenMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
@@ -107,6 +107,7 @@ const PROOFS: [Proof; 22] = [
     (Gate::TimerP99MsMax(20.0), |log| shown_late(log, "timer"), ExitCode::GateFailed),
     (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, Some(41)), ExitCode::GateFailed),
     (Gate::RecoveryMsMax(40.0), |log| recovers(log, 8, None), ExitCode::GateFailed),
+    (Gate::TransferP50MsMax(2.0), moves_slowly, ExitCode::GateFailed),
     (Gate::ProcessesLeftMax(0), |log| after(log).processes = 2, ExitCode::GateFailed),
     (Gate::DescriptorsLeftMax(0), |log| after(log).descriptors += 1, ExitCode::GateFailed),
     (Gate::MemoryGrowthKbMax(16.0), grows, ExitCode::GateFailed),
@@ -121,6 +122,10 @@ fn recovers(log: &mut Log, number: u64, after_ms: Option<u64>) {
     fault.kind = "fault".to_owned();
     fault.detail = json!({ "of": "mysql", "recovered_ms": after_ms });
     log.event(fault);
+}
+
+fn moves_slowly(log: &mut Log) {
+    log.observations.events[0].detail["phases_ms"]["transfer"] = json!(2.5);
 }
 
 fn one_fails(log: &mut Log) {
@@ -194,7 +199,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 21] = [
+const KEPT: [Gate; 22] = [
     Gate::FailedMax(0),
     Gate::UnforeseenMax(0),
     Gate::AvailabilityMin(1.0),
@@ -210,6 +215,7 @@ const KEPT: [Gate; 21] = [
     Gate::EtcdP99MsMax(0.0),
     Gate::TimerP99MsMax(0.0),
     Gate::RecoveryMsMax(40.0),
+    Gate::TransferP50MsMax(2.0),
     Gate::ProcessesLeftMax(0),
     Gate::DescriptorsLeftMax(0),
     Gate::MemoryGrowthKbMax(0.0),
@@ -324,6 +330,24 @@ fn propagation_without_a_change_is_inconclusive() {
     log.observations.events.truncate(1);
     log.observations.plan.events.truncate(1);
     let reason = "No change by timer was acknowledged, so nothing could spread.";
+    check(&log, ExitCode::Inconclusive, &[reason]);
+}
+
+#[test]
+fn slow_moves_of_connections_are_told_in_milliseconds() {
+    check_gate(
+        Gate::TransferP50MsMax(2.0),
+        moves_slowly,
+        "Half of the upgrades moved their connections within 2.500 ms; the limit is 2 ms.",
+    );
+}
+
+/// A strategy that moves nothing, or a server that does not tell, is no fast one.
+#[test]
+fn a_time_of_moving_that_nobody_told_is_inconclusive() {
+    let mut log = sound(&[Gate::TransferP50MsMax(1_000.0)]);
+    log.observations.events[0].detail = json!({});
+    let reason = "No upgrade that ended well told how long its connections took to move.";
     check(&log, ExitCode::Inconclusive, &[reason]);
 }
 
