@@ -9,6 +9,7 @@ mod cell;
 mod cluster;
 mod history;
 mod object;
+mod shape;
 
 pub use crate::datum::{Datum, Mechanism, Origin};
 

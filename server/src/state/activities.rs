@@ -9,11 +9,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::object::{Object, objects};
+use super::{
+    object::{Object, objects},
+    shape,
+};
 use crate::seckill::{EventId, GoodsId, ID_MAX, Refusal};
 
 /// Longest name of an event or of goods, in bytes.
 const NAME_BYTES_MAX: usize = 200;
+/// For what has another shape.
+const REMEDY: &str = "activities.example.json is a right one";
 
 /// The events on sale and the body of `GET /event/list`, written once for all requests.
 #[derive(Debug, Clone)]
@@ -66,7 +71,7 @@ impl Activities {
     /// It is not JSON of the right shape, or its values contradict each other.
     pub fn parse(text: &[u8]) -> Result<Self, ActivityFaults> {
         let Object(raw): Object<RawFile> =
-            serde_json::from_slice(text).map_err(|error| ActivityFaults(vec![error.to_string()]))?;
+            shape::read(text, REMEDY).map_err(|fault| ActivityFaults(vec![fault]))?;
         let mut faults = Vec::new();
         let mut seen = HashSet::new();
         let mut events = Vec::with_capacity(raw.events.len());
@@ -314,11 +319,18 @@ mod tests {
     #[test]
     fn another_shape_is_refused_with_its_place() {
         let check = |text: &str, expected: &str| {
-            assert_eq!(Activities::parse(text.as_bytes()).unwrap_err().to_string(), expected);
+            let told = Activities::parse(text.as_bytes()).unwrap_err().to_string();
+            assert_eq!(told, format!("{expected}; activities.example.json is a right one"));
         };
-        check("", "EOF while parsing a value at line 1 column 0");
-        check("[[]]", "invalid type: sequence, expected an object at line 1 column 0");
-        check(r#"{"events":[],"extra":1}"#, "unknown field `extra`, expected `events` at line 1 column 20");
-        check("{\"events\":[\n{\"id\":-1}]}", "invalid value: integer `-1`, expected u64 at line 2 column 8");
+        check("", "the text is empty");
+        check("[[]]", "a list is not an object at line 1 column 0");
+        check(
+            r#"{"events":[],"extra":1}"#,
+            "extra: unknown field `extra`, expected `events` at line 1 column 20",
+        );
+        check(
+            "{\"events\":[\n{\"id\":-1}]}",
+            "events[0].id: -1 is not a whole number from 0 to 18446744073709551615 at line 2 column 8",
+        );
     }
 }

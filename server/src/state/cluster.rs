@@ -8,13 +8,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::object::{Object, object, objects};
+use super::{
+    object::{Object, object, objects},
+    shape,
+};
 use crate::config::LogLevel;
 
 /// More requests a second than any machine answers; more would be a slip of the keyboard.
 const PER_SECOND_MAX: u32 = 10_000_000;
 /// More connections to one service than any service takes.
 const POOL_CONNECTIONS_MAX: u32 = 10_000;
+/// For what has another shape.
+const REMEDY: &str = "`seckill config cluster` prints a right one";
 
 /// The shared configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +114,7 @@ impl Cluster {
     /// It is not JSON of the right shape, or its values are out of range.
     pub fn parse(text: &[u8]) -> Result<Self, ClusterFaults> {
         let Object(cluster): Object<Self> =
-            serde_json::from_slice(text).map_err(|error| ClusterFaults(vec![error.to_string()]))?;
+            shape::read(text, REMEDY).map_err(|fault| ClusterFaults(vec![fault]))?;
         let faults = cluster.faults();
         if faults.is_empty() { Ok(cluster) } else { Err(ClusterFaults(faults)) }
     }
@@ -207,12 +212,25 @@ mod tests {
             let told = Cluster::parse(text.as_bytes()).unwrap_err().to_string();
             assert!(told.starts_with(expected), "{told}");
         };
-        check(r#"{"log_level":"loud"}"#, "unknown variant `loud`, expected one of `trace`");
-        check(r#"{"degradation":{"buying_close":true}}"#, "unknown field `buying_close`, expected");
-        check("{", "EOF while parsing an object at line 1 column 1");
-        for list in ["[]", r#"{"pools":[1,2]}"#, r#"{"rate_limits":{"per_second":[]}}"#, r#"{"nodes":[[]]}"#]
-        {
-            check(list, "invalid type: sequence, expected an object at line 1");
-        }
+        check(r#"{"log_level":"loud"}"#, "log_level: unknown word `loud`, expected one of `trace`");
+        check(
+            r#"{"degradation":{"buying_close":true}}"#,
+            "degradation.buying_close: unknown field `buying_close`, expected",
+        );
+        check(
+            "{",
+            "the text ends within an object at line 1 column 1; `seckill config cluster` prints a right one",
+        );
+        check(
+            r#"{"pools":{"mysql":-1}}"#,
+            "pools.mysql: -1 is not a whole number from 0 to 4294967295 at line 1",
+        );
+        check("[]", "a list is not an object at line 1");
+        check(r#"{"pools":[1,2]}"#, "pools: a list is not an object at line 1");
+        check(
+            r#"{"rate_limits":{"per_second":[]}}"#,
+            "rate_limits.per_second: a list is not an object at line 1",
+        );
+        check(r#"{"nodes":[[]]}"#, "nodes[0]: a list is not an object at line 1");
     }
 }

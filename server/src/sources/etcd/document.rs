@@ -31,10 +31,14 @@ pub(super) fn candidate(datum: Datum, origin: Origin, key: &str, keys: &Keys) ->
 
 fn merged(datum: Datum, origin: &Origin, key: &str, keys: &Keys) -> Candidate {
     let parse = |document: &Value| Candidate::parse(datum, origin.clone(), document.to_string().as_bytes());
-    let (mut document, mut faults) = match keys.get(key).map(read) {
+    let (mut document, mut faults) = match keys.get(key).map(|text| read(text).map_err(|error| (text, error)))
+    {
         None => (Value::Object(Map::new()), Vec::new()),
         Some(Ok(document)) => (document, Vec::new()),
-        Some(Err(error)) => (Value::Object(Map::new()), vec![error]),
+        Some(Err((text, error))) => {
+            let told = Candidate::parse(datum, origin.clone(), text).content.err();
+            (Value::Object(Map::new()), vec![told.unwrap_or(error)])
+        }
     };
     let alone = document.clone();
     let mut set = Vec::new();
@@ -158,13 +162,16 @@ mod tests {
         refused(
             &[("/log_level", "debug"), ("/pools/mysql", "0"), ("/pools/mongo", "1"), ("/pools/redis", "7")],
             "/seckill/config/log_level: expected value at line 1 column 1; write it as JSON, words between quotes; \
-             /seckill/config/pools/mongo: unknown field `mongo`, expected `mysql` or `redis`; \
+             /seckill/config/pools/mongo: pools.mongo: unknown field `mongo`, expected `mysql` or `redis`; \
              /seckill/config/pools/mysql: pools.mysql: 0 is not from 1 to 10000",
         );
-        refused(&[("", "{"), ("/pools/redis", "7")], "EOF while parsing an object at line 1 column 1");
+        refused(
+            &[("", "{"), ("/pools/redis", "7")],
+            "the text ends within an object at line 1 column 1; `seckill config cluster` prints a right one",
+        );
         refused(
             &[("", r#"{"loglevel":"info"}"#), ("/pools/redis", "7")],
-            "unknown field `loglevel`, expected one of `log_level`, `rate_limits`, `degradation`, `pools`, `nodes`",
+            "loglevel: unknown field `loglevel`, expected one of `log_level`, `rate_limits`, `degradation`, `pools`, `nodes`",
         );
         refused(
             &[("/", "{}"), ("/log_level/x", "1"), ("/log_level", "\"info\"")],
@@ -183,7 +190,8 @@ mod tests {
         let candidate = made(Datum::Cluster, &[("", "{\n  \"pools\": {\"mysql\": true}\n}")]);
         assert_eq!(
             candidate.content.unwrap_err(),
-            "invalid type: boolean `true`, expected u32 at line 2 column 25"
+            "pools.mysql: true is not a whole number from 0 to 4294967295 at line 2 column 25; `seckill config \
+             cluster` prints a right one"
         );
         assert_eq!(candidate.bytes, 30);
         assert_eq!(made(Datum::Cluster, &[("", "{}"), ("/log_level", "\"info\"")]).bytes, 8);
