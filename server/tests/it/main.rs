@@ -22,6 +22,7 @@ mod etcd_process;
 mod failures;
 #[cfg(debug_assertions)]
 mod faults;
+mod goaway;
 mod handover;
 mod kept;
 mod life;
