@@ -177,8 +177,8 @@ fn list_and_plan_of_the_repository() {
                                                          change is lost.
     fault/clients                     reference     12s  Ten binary swaps under
                                                          clients that rest,
-                                                         hesitate, pipeline, and
-                                                         read or write slowly.
+                                                         hesitate, wait, pipeline,
+                                                         and read or write slowly.
     fault/etcd                        reference   4m 2s  etcd is killed, stopped,
                                                          cut off, reset, slowed down
                                                          and compacted, 20 times
@@ -313,10 +313,10 @@ fn list_and_plan_of_the_repository() {
     strategies/reuseport-drain        reference     14s  Twelve swaps; all but a
                                                          handful that came in the
                                                          closing moment are served.
-    streams                           reference     12s  Ten binary swaps under
-                                                         strict clients of HTTP/1.1
-                                                         and HTTP/2, and under
-                                                         reqwest.
+    streams                           reference     12s  Eight binary swaps under
+                                                         every kind of client:
+                                                         HTTP/1.1 used in all ways,
+                                                         HTTP/2, and reqwest.
     timer/bad                         reference     10s  What a timer finds
                                                          malformed, torn or out of
                                                          range changes nothing.
