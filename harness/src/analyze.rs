@@ -11,6 +11,7 @@
 pub mod attribution;
 pub mod availability;
 pub mod binomial;
+pub mod contended;
 pub mod contract;
 pub mod control;
 pub mod counts;
@@ -40,6 +41,7 @@ use crate::observe::{Attempt, Background, EventOutcome, EventRecord, Observation
 
 use attribution::Attribution;
 use availability::Availability;
+use contended::Contended;
 use contract::Windows;
 use control::Control;
 use counts::{Connections, Requests};
@@ -85,6 +87,8 @@ pub struct Analysis {
     pub transfer_p50_ms: Option<f64>,
     /// `None` when no gate asked for it.
     pub held: Option<held::Figures>,
+    /// `None` when no gate asked for it, or nobody can tell.
+    pub contended: Option<Contended>,
     /// Of each event that acknowledged a change, in the order of the acknowledgements.
     pub propagation: Vec<Propagation>,
     pub orders: Orders,
@@ -258,6 +262,7 @@ impl<'a> Partial<'a> {
             latency: self.latency.finish(),
             transfer_p50_ms: transfer::p50_ms(&background.events),
             held: held::measure(background.environment.held, &background.events),
+            contended: contended::measure(background),
             propagation,
             orders,
             invariants,

@@ -21,6 +21,7 @@ use config::Configs;
 use ledger::Ledger;
 pub use ledger::Orders;
 use process::OldProcesses;
+pub(super) use process::kills;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,6 +52,11 @@ pub enum Gate {
     /// Growth of the memory of the process that serves, from one upgrade to the next, kilobytes: the upper bound with
     /// 95 % confidence.
     MemoryGrowthKbMax(f64),
+    /// Goods that sold out while two processes sold their last pieces; with fewer the run is inconclusive.
+    GoodsContendedMin(u64),
+    /// Limits of a user and good that were used up while two processes sold the last pieces; with fewer the run is
+    /// inconclusive.
+    LimitsContendedMin(u64),
     /// Lateness of the generator, 99th percentile, microseconds; beyond it the run is inconclusive.
     LatenessP99UsMax(u64),
     /// Attempts that the generator could not send; beyond it the run is inconclusive.
@@ -62,6 +67,12 @@ pub enum Gate {
 }
 
 impl Gate {
+    /// Whether it asks for two processes that sell the same.
+    #[must_use]
+    pub fn is_of_contention(&self) -> bool {
+        matches!(self, Self::GoodsContendedMin(_) | Self::LimitsContendedMin(_))
+    }
+
     /// Whether it holds what the server has at rest, which is read only then.
     #[must_use]
     pub fn is_of_rest(&self) -> bool {

@@ -39,7 +39,7 @@ enum Limit {
 }
 
 /// Every gate by its key: the names that `plan::Gate` has in `plan.json`.
-const GATES: [(&str, Limit); 18] = [
+const GATES: [(&str, Limit); 20] = [
     ("failed_max", Limit::Count(Gate::FailedMax)),
     ("unforeseen_max", Limit::Count(Gate::UnforeseenMax)),
     ("availability_min", Limit::Fraction(Gate::AvailabilityMin)),
@@ -55,6 +55,8 @@ const GATES: [(&str, Limit); 18] = [
     ("processes_left_max", Limit::Count(Gate::ProcessesLeftMax)),
     ("descriptors_left_max", Limit::Count(Gate::DescriptorsLeftMax)),
     ("memory_growth_kb_max", Limit::Kb(Gate::MemoryGrowthKbMax)),
+    ("goods_contended_min", Limit::Count(Gate::GoodsContendedMin)),
+    ("limits_contended_min", Limit::Count(Gate::LimitsContendedMin)),
     ("lateness_p99_us_max", Limit::Count(Gate::LatenessP99UsMax)),
     ("unsent_max", Limit::Count(Gate::UnsentMax)),
     ("blind_ms_max", Limit::Ms(Gate::BlindMsMax)),

@@ -1,5 +1,6 @@
 //! Limits held against figures.
 
+mod contended;
 mod held;
 mod transfer;
 
@@ -86,6 +87,8 @@ pub(super) fn name(gate: Gate) -> &'static str {
         Gate::ProcessesLeftMax(_) => "processes_left_max",
         Gate::DescriptorsLeftMax(_) => "descriptors_left_max",
         Gate::MemoryGrowthKbMax(_) => "memory_growth_kb_max",
+        Gate::GoodsContendedMin(_) => "goods_contended_min",
+        Gate::LimitsContendedMin(_) => "limits_contended_min",
         Gate::LatenessP99UsMax(_) => "lateness_p99_us_max",
         Gate::UnsentMax(_) => "unsent_max",
         Gate::BlindMsMax(_) => "blind_ms_max",
@@ -147,15 +150,15 @@ impl<'a> Figures<'a> {
 
 fn judge_one(gate: Gate, analysis: &Analysis) -> GateResult {
     let nothing_sent = analysis.requests.all.total == 0;
-    let is_instrument = matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_) | Gate::BlindMsMax(_));
+    // What has to happen for a run to show anything is no fault of the target where it did not.
+    let is_instrument = gate.is_of_contention()
+        || matches!(gate, Gate::LatenessP99UsMax(_) | Gate::UnsentMax(_) | Gate::BlindMsMax(_));
     let of_events = matches!(gate, Gate::UpgradesMin(_) | Gate::EventsFailedMax(_));
     let Comparison { limit, actual, kept, mut reason } = compare(gate, analysis, Figures::measured(analysis));
     let is_unmeasured = match gate {
         Gate::StaleMsMax(_) | Gate::TransferP50MsMax(_) => actual.is_none(),
         Gate::RecoveryMsMax(_) => analysis.events.recovery.is_none(),
-        Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
-            actual.is_none()
-        }
+        gate if gate.is_of_rest() || gate.is_of_contention() => actual.is_none(),
         Gate::PushP99MsMax(_) => is_without(analysis, Mechanism::Push),
         Gate::FileP99MsMax(_) => is_without(analysis, Mechanism::File),
         Gate::EtcdP99MsMax(_) => is_without(analysis, Mechanism::Etcd),
@@ -247,6 +250,9 @@ fn compare(gate: Gate, analysis: &Analysis, figures: Figures<'_>) -> Comparison 
         Gate::TransferP50MsMax(limit) => transfer::compare(analysis.transfer_p50_ms, limit),
         Gate::ProcessesLeftMax(_) | Gate::DescriptorsLeftMax(_) | Gate::MemoryGrowthKbMax(_) => {
             held::compare(gate, analysis.held.as_ref())
+        }
+        Gate::GoodsContendedMin(_) | Gate::LimitsContendedMin(_) => {
+            contended::compare(gate, analysis.contended)
         }
         Gate::LatenessP99UsMax(limit) => lateness(analysis.load.lateness, limit),
         Gate::UnsentMax(limit) => {

@@ -33,6 +33,9 @@ fn sound(gates: &[Gate]) -> Log {
         if matches!(gate, Gate::RecoveryMsMax(_)) {
             recovers(&mut log, number, Some(40));
         }
+        if gate.is_of_contention() {
+            contend(&mut log);
+        }
         if gate.is_of_rest() {
             log.observations.environment.held = Some(Held { before: HOLDING, after: HOLDING });
         }
@@ -49,6 +52,28 @@ fn sound(gates: &[Gate]) -> Log {
         }
     }
     log
+}
+
+/// Sells the only good out, to a user who may have all of it, by two processes at once.
+fn contend(log: &mut Log) {
+    let TargetPlan::Reference(reference) = &mut log.observations.plan.target else { return };
+    reference.limit_per_user = 10;
+    for number in log.observations.orders.len()..10 {
+        log.bought(&format!("c{number}"), &format!("c{number}"));
+    }
+    let stored = &mut log.observations.background.orders;
+    for (number, (buy, order)) in (0..).zip(log.observations.background.buys.iter_mut().zip(stored)) {
+        let process = if number % 2 == 0 { 2 } else { 1 };
+        (buy.ended_ns, buy.process, order.process) = ((1 + number) * MS, process, process);
+    }
+}
+
+/// The older process has answered before the newer one does.
+fn sell_in_turn(log: &mut Log) {
+    let background = &mut log.observations.background;
+    for buy in &mut background.buys {
+        buy.ended_ns += u64::from(buy.process) * 100 * MS;
+    }
 }
 
 const HOLDING: Holding = Holding { processes: 1, descriptors: 30, threads: 6, memory_kb: 5_000 };
@@ -90,7 +115,7 @@ fn shown_late(log: &mut Log, by: &str) {
 /// A gate as a sound run keeps it, what spoils a run for it, and how that ends.
 type Proof = (Gate, fn(&mut Log), ExitCode);
 
-const PROOFS: [Proof; 23] = [
+const PROOFS: [Proof; 25] = [
     (Gate::FailedMax(0), one_fails, ExitCode::GateFailed),
     (Gate::UnforeseenMax(0), one_fails, ExitCode::GateFailed),
     (Gate::AvailabilityMin(1.0), one_fails, ExitCode::GateFailed),
@@ -111,6 +136,8 @@ const PROOFS: [Proof; 23] = [
     (Gate::ProcessesLeftMax(0), |log| after(log).processes = 2, ExitCode::GateFailed),
     (Gate::DescriptorsLeftMax(0), |log| after(log).descriptors += 1, ExitCode::GateFailed),
     (Gate::MemoryGrowthKbMax(16.0), grows, ExitCode::GateFailed),
+    (Gate::GoodsContendedMin(1), sell_in_turn, ExitCode::Inconclusive),
+    (Gate::LimitsContendedMin(1), sell_in_turn, ExitCode::Inconclusive),
     (Gate::LatenessP99UsMax(0), many_are_sent_late, ExitCode::Inconclusive),
     (Gate::UnsentMax(0), |log| _ = log.bad(1_000, 1_000, Cause::NoPorts), ExitCode::Inconclusive),
     (Gate::BlindMsMax(0.0), stands_still, ExitCode::Inconclusive),
@@ -199,7 +226,7 @@ fn own(reasons: &[&str]) -> Vec<String> {
 }
 
 /// Gates that a sound run keeps, each at its very limit where it has one.
-const KEPT: [Gate; 22] = [
+const KEPT: [Gate; 24] = [
     Gate::FailedMax(0),
     Gate::UnforeseenMax(0),
     Gate::AvailabilityMin(1.0),
@@ -219,6 +246,8 @@ const KEPT: [Gate; 22] = [
     Gate::ProcessesLeftMax(0),
     Gate::DescriptorsLeftMax(0),
     Gate::MemoryGrowthKbMax(0.0),
+    Gate::GoodsContendedMin(1),
+    Gate::LimitsContendedMin(1),
     Gate::LatenessP99UsMax(0),
     Gate::UnsentMax(0),
     Gate::BlindMsMax(0.0),
@@ -331,6 +360,17 @@ fn propagation_without_a_change_is_inconclusive() {
     log.observations.plan.events.truncate(1);
     let reason = "No change by timer was acknowledged, so nothing could spread.";
     check(&log, ExitCode::Inconclusive, &[reason]);
+}
+
+/// A run of which nobody can tell who sold proves nothing of two processes.
+#[test]
+fn contention_without_the_store_is_inconclusive() {
+    let mut log = sound(&[Gate::GoodsContendedMin(1)]);
+    log.observations.environment.store_read = false;
+    let verdict = verdict(&log);
+    assert_eq!(verdict.exit_code, ExitCode::Inconclusive);
+    let reason = "Which processes sold the last pieces was not seen.".to_owned();
+    assert!(verdict.reasons.contains(&reason), "{:?}", verdict.reasons);
 }
 
 #[test]

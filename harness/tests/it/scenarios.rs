@@ -289,15 +289,15 @@ fn list_and_plan_of_the_repository() {
     push/upgrade                      reference     10s  Changes are pushed while
                                                          the binary is swapped, and
                                                          no change is lost.
-    sale/rush                         reference      6s  10,000 users fight for 100
-                                                         pieces while the binary is
-                                                         swapped; 100 are sold.
-    sale/same-user                    reference     12s  The same users buy in two
+    sale/rush                         reference      9s  10,000 users fight for 100
+                                                         pieces that two processes
+                                                         sell at once; 100 are sold.
+    sale/same-user                    reference     10s  The same users buy from two
                                                          processes at once; nobody
                                                          gets more than the limit.
-    sale/sold-out                     reference      8s  Everything sells out in the
-                                                         middle of a row of swaps;
-                                                         not one piece too many is
+    sale/sold-out                     reference     10s  Two processes sell the last
+                                                         pieces of everything at
+                                                         once; not one too many is
                                                          sold.
     smoke                             reference      4s  Five binary swaps in four
                                                          seconds of light load.

@@ -44,3 +44,4 @@ mod stores;
 mod strategies;
 mod streams;
 mod thousands;
+mod two_servers;

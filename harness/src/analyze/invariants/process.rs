@@ -123,7 +123,7 @@ fn all_move(target: &TargetPlan) -> bool {
 }
 
 /// When the server was killed.
-pub(super) fn kills(background: &Background) -> impl Iterator<Item = u64> {
+pub(in crate::analyze) fn kills(background: &Background) -> impl Iterator<Item = u64> {
     let is_kill = |event: &EventRecord| {
         background.plan.events.iter().any(|planned| {
             planned.id == event.id
