@@ -6,8 +6,16 @@
 
 #[path = "made_log.rs"]
 mod made_log;
+#[path = "peak.rs"]
+mod peak;
 
-use std::{env, fs, hint::black_box, path::Path, time::Duration};
+use std::{
+    env, fs,
+    hint::black_box,
+    io::{self, Write as _},
+    path::Path,
+    time::Duration,
+};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use harness::{
@@ -94,6 +102,8 @@ fn analyse(criterion: &mut Criterion) {
         });
     }
     group.finish();
+    let kb = peak::kb().expect("the peak of the memory must be told");
+    writeln!(io::stdout(), "peak memory {kb} kB").expect("standard output must take it");
 }
 
 /// What a run does at its end, from the log to the report.

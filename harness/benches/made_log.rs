@@ -1,15 +1,21 @@
 //! A run of any number of attempts, made up and written as a real one is: for measuring the analysis.
 //!
-//! Half of the attempts use a fresh connection, half one of 64 that are kept alive; sixty upgrades happen.
+//! Half of the attempts use a fresh connection, half one of 64 that are kept alive; sixty upgrades happen. A fifth of
+//! the attempts buy, and whatever was acknowledged is stored.
 //! Failures come at random, so that good and bad attempts alternate, which is the hardest case for the
 //! windows. Nothing here depends on a clock: the same arguments make the same log.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, BufWriter, Write as _},
+    path::{Path, PathBuf},
+};
 
 use harness::{
     observe::{
-        Attempt, Cause, ClosedBy, Connection, EnvironmentRecord, Error, EventOutcome, EventRecord,
-        Instrument, Phase, RunDir, record::Writer,
+        Attempt, Buy, BuyOutcome, Cause, ClosedBy, Connection, EnvironmentRecord, Error, EventOutcome,
+        EventRecord, Instrument, Phase, RunDir, StoredOrder, StoredStock, record::Writer,
     },
     plan::{
         Action, Arrival, Client, ConnectionMode, EventPlan, ExternalPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION,
@@ -20,6 +26,11 @@ use harness::{
 const RATE: u64 = 10_000;
 const KEPT_ALIVE: u32 = 64;
 const UPGRADES: u64 = 60;
+/// One attempt of so many buys.
+const BUYS: u64 = 5;
+const GOODS: u32 = 10;
+const USERS: u64 = 500;
+const LEFT: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
 /// Writes a run of so many attempts, of which so many in a thousand failed, into a folder.
@@ -36,9 +47,8 @@ pub(crate) fn write(folder: &Path, attempts: u64, failed_per_mille: u64) -> Resu
         in_flight_max: 100,
         ..Instrument::default()
     })?;
-    for nothing in [run.buys(), run.machine()] {
-        fs::write(&nothing, "").map_err(|source| Error::Write { path: nothing, source })?;
-    }
+    let nothing = run.machine();
+    fs::write(&nothing, "").map_err(|source| Error::Write { path: nothing, source })?;
     Writer::<Attempt>::create(&run.control())?.finish()?;
     write_load(&run, attempts, failed_per_mille)?;
     Ok(run)
@@ -48,6 +58,7 @@ fn write_load(run: &RunDir, attempts: u64, failed_per_mille: u64) -> Result<(), 
     let upgrade_ns = attempts * 1_000_000_000 / RATE / (UPGRADES + 1);
     let mut log = Writer::create(&run.attempts())?;
     let mut connections = Writer::create(&run.connections())?;
+    let mut sales = Sales::new(run)?;
     let mut made = Attempts::new(failed_per_mille);
     for mut attempt in made.by_ref().take(usize::try_from(attempts).expect("attempts must fit into memory")) {
         if attempt.ok() {
@@ -57,14 +68,94 @@ fn write_load(run: &RunDir, attempts: u64, failed_per_mille: u64) -> Result<(), 
         if attempt.stream == 0 {
             connections.push(&connection(&attempt))?;
         }
+        if attempt.request == 1 {
+            sales.add(&attempt)?;
+        }
         log.push(&attempt)?;
     }
     for (id, requests) in (1..=KEPT_ALIVE).zip(made.carried) {
         let closed_by = ClosedBy::Client;
         connections.push(&Connection { id, stream: 1, opened_ns: 0, closed_ns: 0, requests, closed_by })?;
     }
+    sales.finish(run)?;
     log.finish()?;
     connections.finish()
+}
+
+/// What was bought and what is stored of it, line by line.
+struct Sales {
+    buys: Lines,
+    orders: Lines,
+    sold: [u64; GOODS as usize],
+}
+
+impl Sales {
+    fn new(run: &RunDir) -> Result<Self, Error> {
+        let (buys, orders) = (Lines::create(run.buys())?, Lines::create(run.stored_orders())?);
+        Ok(Self { buys, orders, sold: [0; GOODS as usize] })
+    }
+
+    fn add(&mut self, attempt: &Attempt) -> Result<(), Error> {
+        let number = attempt.id & 0xffff_ffff_ffff;
+        let small = |count: u64| u32::try_from(count).expect("a remainder must be small");
+        let good = small(number / BUYS % u64::from(GOODS));
+        // As long as those of a real run.
+        let key = format!("made-log-20260102-030405-{}", attempt.id);
+        let order = format!("019b7e5c-0000-7000-8000-{number:012x}");
+        let (user, event, goods) = (small(number % USERS) + 1, good + 1, 1);
+        let mut outcome = BuyOutcome::Unknown;
+        if attempt.ok() {
+            self.sold[good as usize] += 1;
+            let (id, key, process) = (order.clone(), key.clone(), attempt.process);
+            self.orders.push(&StoredOrder { id, user, event, goods, key, process })?;
+            outcome = BuyOutcome::Acknowledged { order };
+        }
+        self.buys.push(&Buy {
+            attempt: attempt.id,
+            user,
+            event,
+            goods,
+            key,
+            invoked_ns: attempt.sent_ns,
+            ended_ns: attempt.ended_ns,
+            outcome,
+            process: attempt.process,
+        })
+    }
+
+    fn finish(self, run: &RunDir) -> Result<(), Error> {
+        let mut stock = Lines::create(run.stored_stock())?;
+        for (event, sold) in (1_u32..).zip(self.sold) {
+            let left = i64::try_from(LEFT).expect("what is left must be little");
+            stock.push(&StoredStock { event, goods: 1, initial: sold + LEFT, left })?;
+        }
+        [stock, self.buys, self.orders].into_iter().try_for_each(Lines::finish)
+    }
+}
+
+/// A file with a value in each line.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Lines {
+    fn create(path: PathBuf) -> Result<Self, Error> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self { path, file: BufWriter::new(file) }),
+            Err(source) => Err(Error::Write { path, source }),
+        }
+    }
+
+    fn push(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
+        let written = serde_json::to_writer(&mut self.file, value).map_err(io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        self.file.flush().map_err(|source| Error::Write { path: self.path, source })
+    }
 }
 
 /// Attempts without end in the order in which they ended, nearly that of their intended times.
@@ -120,11 +211,12 @@ impl Iterator for Attempts {
             (true, 0) => (Phase::Connect, Cause::Refused),
             (true, _) => (Phase::Wait, Cause::Reset),
         };
+        let buys = self.number.is_multiple_of(BUYS);
         self.number += 1;
         Some(Attempt {
             id: u64::from(stream) << 48 | self.number,
             stream,
-            request: 0,
+            request: u16::from(buys),
             intended_ns: sent_ns.saturating_sub(drawn % 50_000),
             sent_ns,
             first_byte_ns: if fails { 0 } else { ended_ns - 10_000 },
@@ -132,7 +224,11 @@ impl Iterator for Attempts {
             connection,
             connection_requests,
             idle_us: if connection_requests == 0 { 0 } else { 6_000 },
-            status: if fails { 0 } else { 200 },
+            status: match (fails, buys) {
+                (true, _) => 0,
+                (false, true) => 201,
+                (false, false) => 200,
+            },
             phase,
             cause,
             process: 0,
@@ -161,7 +257,10 @@ pub(crate) fn plan(attempts: u64) -> Plan {
         connection,
         rate: 5_000.0,
         arrival: Arrival::Poisson,
-        requests: vec![RequestPlan { name: "list".to_owned(), weight: 1, op: Op::List }],
+        requests: vec![
+            RequestPlan { name: "list".to_owned(), weight: 4, op: Op::List },
+            RequestPlan { name: "buy".to_owned(), weight: 1, op: Op::Buy },
+        ],
     };
     let duration_ns = attempts * 1_000_000_000 / RATE;
     Plan {
@@ -227,7 +326,7 @@ fn environment() -> EnvironmentRecord {
         strategy: None,
         old: None,
         new: None,
-        store_read: false,
+        store_read: true,
         held: None,
     }
 }

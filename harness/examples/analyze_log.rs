@@ -1,13 +1,22 @@
 //! Makes up the log of a run, or analyses, judges and reports one as a run does at its end.
 //!
 //!     cargo run -p harness --example analyze_log -- make FOLDER ATTEMPTS FAILED_PER_MILLE
-//!     cargo build -p harness --example analyze_log
-//!     /usr/bin/time -v target/debug/examples/analyze_log judge FOLDER
+//!     cargo run -p harness --example analyze_log -- judge FOLDER
+//!
+//! `judge` prints the most memory that it has had.
 
 #[path = "../benches/made_log.rs"]
 mod made_log;
+#[path = "../benches/peak.rs"]
+mod peak;
 
-use std::{env, error::Error, fs, path::Path};
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
 
 use harness::{analyze::analyze_log, observe::RunDir, report, verdict::judge};
 
@@ -25,6 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let verdict = judge(&background.plan, &analysis);
             let report = report::build(&background, &analysis, &verdict);
             fs::write(run.path().join("report.json"), report::json::render(&report))?;
+            let kb = peak::kb()?;
+            writeln!(io::stdout(), "{} attempts, peak memory {kb} kB", report.requests.total)?;
         }
         _ => return Err("give `make FOLDER ATTEMPTS FAILED_PER_MILLE` or `judge FOLDER`".into()),
     }
