@@ -1,5 +1,7 @@
 //! The report has every field that was promised, and its schema is not stale.
 
+mod published;
+
 use schemars::Schema;
 use serde_json::Value;
 
