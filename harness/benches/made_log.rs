@@ -15,7 +15,7 @@ use std::{
 use harness::{
     observe::{
         Attempt, Buy, BuyOutcome, Cause, ClosedBy, Connection, EnvironmentRecord, Error, EventOutcome,
-        EventRecord, Instrument, Phase, RunDir, StoredOrder, StoredStock, record::Writer,
+        EventRecord, Instrument, OrderId, Phase, RunDir, StoredOrder, StoredStock, record::Writer,
     },
     plan::{
         Action, Arrival, Client, ConnectionMode, EventPlan, ExternalPlan, LoadPlan, Op, PLAN_SCHEMA_VERSION,
@@ -101,7 +101,7 @@ impl Sales {
         let good = small(number / BUYS % u64::from(GOODS));
         // As long as those of a real run.
         let key = format!("made-log-20260102-030405-{}", attempt.id);
-        let order = format!("019b7e5c-0000-7000-8000-{number:012x}");
+        let order = OrderId::from(format!("019b7e5c-0000-7000-8000-{number:012x}"));
         let (user, event, goods) = (small(number % USERS) + 1, good + 1, 1);
         let mut outcome = BuyOutcome::Unknown;
         if attempt.ok() {

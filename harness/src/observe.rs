@@ -6,6 +6,7 @@
 mod held;
 mod json;
 mod machine;
+mod order_id;
 pub mod record;
 mod run_dir;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use held::{Held, Holding, MEMORY_KEY};
 pub use json::{JsonLines, JsonLinesWriter, word};
 pub use machine::MachineSample;
+pub use order_id::OrderId;
 pub use run_dir::{Background, Observations, RunDir};
 
 /// What can go wrong while a run's folder is written or read.
@@ -249,7 +251,7 @@ pub struct Buy {
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum BuyOutcome {
     /// 201 with this order's id.
-    Acknowledged { order: String },
+    Acknowledged { order: OrderId },
     /// A complete answer that refuses.
     Rejected { status: u16 },
     /// It never reached the wire.
@@ -290,7 +292,7 @@ pub enum EventOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredOrder {
-    pub id: String,
+    pub id: OrderId,
     pub user: u32,
     pub event: u32,
     pub goods: u32,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::invariants::kills;
 use crate::{
-    observe::{Background, Buy, BuyOutcome},
+    observe::{Background, Buy, BuyOutcome, OrderId},
     plan::{Gate, TargetPlan},
 };
 
@@ -58,11 +58,11 @@ pub(super) fn measure(background: &Background) -> Option<Contended> {
 }
 
 /// Orders and who acknowledged them, in the order of the answers.
-fn acknowledged(background: &Background) -> Vec<(&str, &Buy)> {
+fn acknowledged(background: &Background) -> Vec<(&OrderId, &Buy)> {
     let told = background.buys.iter().filter(|buy| buy.process > 0);
     let mut buys: Vec<_> = told
         .filter_map(|buy| match &buy.outcome {
-            BuyOutcome::Acknowledged { order } => Some((order.as_str(), buy)),
+            BuyOutcome::Acknowledged { order } => Some((order, buy)),
             _ => None,
         })
         .collect();
@@ -119,7 +119,7 @@ mod tests {
             log.bought(&format!("o{number}"), &format!("k{number}"));
             log.observations.buys.last_mut().unwrap().process = 2;
         }
-        log.buy("k1", BuyOutcome::Acknowledged { order: "o1".to_owned() });
+        log.buy("k1", BuyOutcome::Acknowledged { order: "o1".into() });
         let again = log.observations.buys.last_mut().unwrap();
         (again.ended_ns, again.process) = (2 * MS, 1);
         log.observations.plan.gates = vec![Gate::LimitsContendedMin(1)];

@@ -149,14 +149,14 @@ impl Log {
     /// An order of user 1 in the store, taken from the stock.
     pub(crate) fn store(&mut self, id: &str, key: &str) -> &mut Self {
         self.observations.stock[0].left -= 1;
-        let (id, key) = (id.to_owned(), key.to_owned());
+        let (id, key) = (id.into(), key.to_owned());
         self.observations.orders.push(StoredOrder { id, user: 1, event: 1, goods: 1, key, process: 1 });
         self
     }
 
     /// An acknowledged buying attempt with its stored order.
     pub(crate) fn bought(&mut self, id: &str, key: &str) -> &mut Self {
-        self.buy(key, BuyOutcome::Acknowledged { order: id.to_owned() }).store(id, key)
+        self.buy(key, BuyOutcome::Acknowledged { order: id.into() }).store(id, key)
     }
 
     pub(crate) fn connection(&mut self, id: u32, opened_ms: u64, closed_by: ClosedBy) -> &mut Self {

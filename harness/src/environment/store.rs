@@ -28,7 +28,7 @@ pub(super) fn read(path: &Path) -> Result<Stored, Error> {
     let orders =
         rows(&connection, r"SELECT id, user, event, goods, key, process FROM orders ORDER BY id", |row| {
             Ok(StoredOrder {
-                id: row.get(0)?,
+                id: row.get::<_, String>(0)?.into(),
                 user: row.get(1)?,
                 event: row.get(2)?,
                 goods: row.get(3)?,
@@ -76,7 +76,7 @@ mod tests {
 
     fn expected() -> Stored {
         let order = |id: &str, user, key: &str, process| StoredOrder {
-            id: id.to_owned(),
+            id: id.into(),
             user,
             event: 1,
             goods: 1,

@@ -132,7 +132,7 @@ mod tests {
 
     fn buys() -> impl Strategy<Value = Buy> {
         let outcome = prop_oneof![
-            ".*".prop_map(|order| BuyOutcome::Acknowledged { order }),
+            ".*".prop_map(|order| BuyOutcome::Acknowledged { order: order.into() }),
             any::<u16>().prop_map(|status| BuyOutcome::Rejected { status }),
             prop::sample::select(vec![BuyOutcome::Unsent, BuyOutcome::Unknown]),
         ];

@@ -514,7 +514,7 @@ fn an_external_target_passes_without_a_store() {
 fn the_gravest_wins_and_every_reason_is_told() {
     let mut log = sound(&[Gate::FailedMax(0)]);
     log.bad(1_100, 1_101, Cause::Reset).bad(1_200, 1_200, Cause::NoPorts);
-    log.buy("k2", BuyOutcome::Acknowledged { order: "o2".to_owned() });
+    log.buy("k2", BuyOutcome::Acknowledged { order: "o2".into() });
     check(
         &log,
         ExitCode::Incorrect,

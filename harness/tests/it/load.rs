@@ -491,7 +491,9 @@ fn purchases_are_a_history() {
         let attempt = attempts[&buy.attempt];
         assert_eq!((attempt.sent_ns, attempt.ended_ns), (buy.invoked_ns, buy.ended_ns));
         match (&buy.outcome, attempt.status) {
-            (BuyOutcome::Acknowledged { order }, 201) => assert!(order.starts_with("id-"), "{order}"),
+            (BuyOutcome::Acknowledged { order }, 201) => {
+                assert!(order.to_string().starts_with("id-"), "{order}");
+            }
             (BuyOutcome::Rejected { status: 410 }, 410) => assert!(attempt.ok()),
             (BuyOutcome::Unknown, 500) => assert_eq!(attempt.cause, Cause::BadStatus),
             other => panic!("{other:?} of {attempt:?}"),

@@ -1,7 +1,7 @@
 //! Buying attempts and stored orders, ready to be looked up. References in order, no copies: an entry
 //! costs eight bytes and a search.
 
-use crate::observe::{Background, Buy, BuyOutcome, StoredOrder};
+use crate::observe::{Background, Buy, BuyOutcome, OrderId, StoredOrder};
 
 /// Buying attempts by what the client knows of them, and what the store says. The warm-up is included:
 /// its orders are orders.
@@ -30,7 +30,7 @@ impl<'a> Ledger<'a> {
     pub(super) fn new(background: &'a Background) -> Self {
         let Background { orders, buys, .. } = background;
         let mut orders_by_id: Vec<_> = orders.iter().collect();
-        orders_by_id.sort_unstable_by_key(|order| order.id.as_str());
+        orders_by_id.sort_unstable_by_key(|order| &order.id);
         let mut orders_by_key: Vec<_> = orders.iter().collect();
         orders_by_key.sort_unstable_by_key(|order| order_key(order));
         let mut buys_by_key: Vec<_> = buys.iter().filter(|buy| buy.outcome != BuyOutcome::Unsent).collect();
@@ -38,9 +38,9 @@ impl<'a> Ledger<'a> {
         Self { background, orders_by_id, orders_by_key, buys_by_key }
     }
 
-    pub(super) fn orders_with_id(&self, id: &str) -> &[&'a StoredOrder] {
-        let from = self.orders_by_id.partition_point(|order| order.id.as_str() < id);
-        let length = self.orders_by_id[from..].partition_point(|order| order.id == id);
+    pub(super) fn orders_with_id(&self, id: &OrderId) -> &[&'a StoredOrder] {
+        let from = self.orders_by_id.partition_point(|order| order.id < *id);
+        let length = self.orders_by_id[from..].partition_point(|order| order.id == *id);
         &self.orders_by_id[from..from + length]
     }
 

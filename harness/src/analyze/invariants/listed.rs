@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn each_buying_request_meets_a_list_that_can_have_been_in_force() {
-        let served = || BuyOutcome::Acknowledged { order: "o".to_owned() };
+        let served = || BuyOutcome::Acknowledged { order: "o".into() };
         let refused = || BuyOutcome::Rejected { status: 403 };
         let check = |event, user, at_ms, outcome, violation: Option<&str>| {
             let mut log = log(event);

@@ -107,7 +107,7 @@ fn history(Buy { attempt, invoked_ns, ended_ns, process, outcome, .. }: &Buy) ->
 /// The first ids of some orders.
 fn ids(orders: &[&StoredOrder]) -> String {
     const SHOWN_MAX: usize = 5;
-    let mut ids: Vec<&str> = orders.iter().map(|order| order.id.as_str()).collect();
+    let mut ids: Vec<String> = orders.iter().map(|order| order.id.to_string()).collect();
     ids.sort_unstable();
     let more = if ids.len() > SHOWN_MAX { ", .." } else { "" };
     ids.truncate(SHOWN_MAX);

@@ -29,7 +29,7 @@ fn check_violations(log: &Log, expected: &[&str]) {
 }
 
 fn acknowledged(order: &str) -> BuyOutcome {
-    Acknowledged { order: order.to_owned() }
+    Acknowledged { order: order.into() }
 }
 
 /// Everything that can be checked, and holds.

@@ -101,7 +101,7 @@ pub(super) async fn read(redis: &Access, mysql: &Access, waited: Duration) -> Re
     let orders = asked
         .rows("SELECT id, user, event, goods, `key`, process FROM orders ORDER BY id", |mut row| {
             Some(StoredOrder {
-                id: row.take_opt(0)?.ok()?,
+                id: row.take_opt::<String, _>(0)?.ok()?.into(),
                 user: row.take_opt(1)?.ok()?,
                 event: row.take_opt(2)?.ok()?,
                 goods: row.take_opt(3)?.ok()?,

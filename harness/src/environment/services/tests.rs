@@ -284,7 +284,7 @@ fn orders_and_stock_are_read_and_those_on_their_way_counted() {
         }
         let found = |waiting| Stored {
             orders: vec![StoredOrder {
-                id: "o1".to_owned(),
+                id: "o1".into(),
                 user: 7,
                 event: 1,
                 goods: 2,

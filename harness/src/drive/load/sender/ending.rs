@@ -227,7 +227,7 @@ pub(in crate::drive::load) fn bought(attempt: &Attempt, purchase: Purchase, orde
 /// after the order was stored.
 fn outcome(attempt: &Attempt, order: Option<&str>) -> BuyOutcome {
     match (order, attempt.phase) {
-        (Some(order), _) => BuyOutcome::Acknowledged { order: order.to_owned() },
+        (Some(order), _) => BuyOutcome::Acknowledged { order: order.into() },
         (None, Phase::Send | Phase::Resolve | Phase::Connect | Phase::Tls) => BuyOutcome::Unsent,
         (None, Phase::Done | Phase::Validate) if (400..500).contains(&attempt.status) => {
             BuyOutcome::Rejected { status: attempt.status }
@@ -246,7 +246,7 @@ mod tests {
             let due = Due { id: 1, intended_ns: 0, stream: 0, request: 0 };
             assert_eq!(outcome(&Attempt { status, phase, cause, ..attempt(due, 1) }, order), expected);
         };
-        let acknowledged = BuyOutcome::Acknowledged { order: "7".to_owned() };
+        let acknowledged = BuyOutcome::Acknowledged { order: "7".into() };
         check(201, Phase::Done, Cause::None, Some("7"), acknowledged);
         check(410, Phase::Done, Cause::None, None, BuyOutcome::Rejected { status: 410 });
         check(429, Phase::Validate, Cause::BadStatus, None, BuyOutcome::Rejected { status: 429 });
