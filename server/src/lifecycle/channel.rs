@@ -153,7 +153,12 @@ impl Channel {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
                 let mut parts = [IoSliceMut::new(&mut room)];
-                let got = recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+                let mut next = || recvmsg(socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+                let got = match next() {
+                    // A peer that has left something unread; told once, before its own last messages.
+                    Err(Errno::CONNRESET) => next(),
+                    got => got,
+                }?;
                 let descriptors: Vec<OwnedFd> = ancillary
                     .drain()
                     .filter_map(|message| match message {
@@ -278,6 +283,16 @@ mod tests {
         assert_eq!(far.receive().await.unwrap().message, Message::Stopped);
         assert!(matches!(far.receive().await, Err(Error::Gone)));
         assert!(matches!(far.send(&Message::Ready, &[], &[]).await, Err(Error::Gone)));
+    }
+
+    #[tokio::test]
+    async fn the_last_message_of_a_peer_that_has_left_something_unread_is_received() {
+        let (near, far, _folder) = pair().await;
+        far.send(&Message::Ready, &[], &[]).await.unwrap();
+        near.send(&Message::Refuse { reason: "it stops".to_owned() }, &[], &[]).await.unwrap();
+        drop(near);
+        assert_eq!(far.receive().await.unwrap().message, Message::Refuse { reason: "it stops".to_owned() });
+        assert!(matches!(far.receive().await, Err(Error::Gone)));
     }
 
     #[tokio::test]
