@@ -5,6 +5,7 @@
 
 mod ask;
 mod build;
+mod command;
 mod contents;
 mod control;
 mod external;
@@ -26,12 +27,16 @@ mod store;
 use std::{io, net::SocketAddr, path::Path, path::PathBuf};
 
 use jiff::Timestamp;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
-use crate::plan::{Plan, TargetPlan};
+use crate::{
+    plan::{Plan, TargetPlan},
+    tls,
+};
 
 pub use self::{
     ask::Reply,
+    command::CommandTarget,
     contents::{Content, Contents},
     control::{Answer, Control, Identity},
     external::External,
@@ -54,7 +59,20 @@ pub(crate) use self::{
 #[derive(Debug)]
 pub enum Environment {
     Reference(Box<Reference>),
+    Command(CommandTarget),
     External(External),
+}
+
+/// A target that the harness has started, and so can break and mend.
+pub(crate) trait Started {
+    /// Kills all of its processes at once.
+    fn kill(&mut self);
+    /// Sends a signal to all of its processes.
+    fn signal(&mut self, signal: Signal);
+    /// Starts it once more; returns when it is ready.
+    async fn start_again(&mut self) -> Result<(), Error>;
+    /// Returns when it is ready, at the latest after what it may take to start.
+    async fn become_ready(&mut self) -> Result<(), Error>;
 }
 
 impl Environment {
@@ -68,6 +86,9 @@ impl Environment {
             TargetPlan::Reference(reference) => {
                 Ok(Self::Reference(Box::new(Reference::start(reference, plan.seed, folder, now).await?)))
             }
+            TargetPlan::Command(command) => {
+                Ok(Self::Command(CommandTarget::start(command, folder).await?))
+            }
             TargetPlan::External(external) => Ok(Self::External(External::reach(external).await?)),
         }
     }
@@ -77,6 +98,7 @@ impl Environment {
     pub fn target(&self) -> SocketAddr {
         match self {
             Self::Reference(reference) => reference.api(),
+            Self::Command(command) => command.at().address,
             Self::External(external) => external.address,
         }
     }
@@ -86,6 +108,7 @@ impl Environment {
     pub fn host(&self) -> String {
         match self {
             Self::Reference(reference) => reference.api().to_string(),
+            Self::Command(command) => command.at().host.clone(),
             Self::External(external) => external.host.clone(),
         }
     }
@@ -95,7 +118,7 @@ impl Environment {
     pub fn tokens(&self) -> &[String] {
         match self {
             Self::Reference(reference) => reference.tokens(),
-            Self::External(_) => &[],
+            Self::Command(_) | Self::External(_) => &[],
         }
     }
 
@@ -103,6 +126,7 @@ impl Environment {
     pub fn serving_pid(&mut self) -> Option<Pid> {
         match self {
             Self::Reference(reference) => reference.serving_pid(),
+            Self::Command(command) => command.pid(),
             Self::External(_) => None,
         }
     }
@@ -112,6 +136,7 @@ impl Environment {
     pub fn watch(&self) -> Option<GroupWatch> {
         match self {
             Self::Reference(reference) => Some(reference.watch()),
+            Self::Command(command) => Some(command.watch()),
             Self::External(_) => None,
         }
     }
@@ -155,6 +180,19 @@ pub enum Error {
     Subreaper(#[source] io::Error),
     #[error("see the server ready: {how}; its log is {log}, which ends with:\n{tail}")]
     NotReady { how: String, log: PathBuf, tail: String },
+    #[error(
+        "see an answer of the server that `{command}` starts: {how}; its log is {log}, which ends with:\n{tail}"
+    )]
+    NoAnswer { command: String, how: String, log: PathBuf, tail: String },
+    #[error(
+        "start `{command}`: somebody answers at {url} already, and the load would go there; end that server, or \
+         write kind = \"external\" if it is the one you mean"
+    )]
+    Occupied { command: String, url: String },
+    #[error("ask the target whether it is ready")]
+    Asking(#[source] reqwest::Error),
+    #[error(transparent)]
+    Tls(tls::Error),
     #[error("break the server with {missing}: its binary has no such fault; use a debug build")]
     NoFaults { missing: String },
     #[error("mint user tokens: `{command}` {how}")]

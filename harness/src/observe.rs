@@ -363,7 +363,7 @@ pub struct EnvironmentRecord {
     pub sysctls: std::collections::BTreeMap<String, String>,
     /// `embedded` and the like, by service.
     pub services: std::collections::BTreeMap<String, String>,
-    /// `reference` or `external`.
+    /// `reference`, `command` or `external`.
     pub target: String,
     pub strategy: Option<String>,
     pub old: Option<String>,

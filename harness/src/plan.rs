@@ -11,8 +11,9 @@ mod example;
 mod gate;
 mod service;
 mod stages;
+mod target;
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +23,7 @@ pub use change::{Bad, By, Datum, FeedPlan, Feeds, How, Kept, ReloadAction, Storm
 pub use gate::Gate;
 pub use service::{Access, Fault, FaultAction, Origin, Password, Service, ServicesPlan, Victim};
 pub use stages::lowest_share;
+pub use target::{CommandPlan, ExternalPlan, ReferencePlan, TargetPlan, TlsPlan};
 
 /// Version of `plan.json`; a reader refuses any other.
 pub const PLAN_SCHEMA_VERSION: u32 = 4;
@@ -61,73 +63,6 @@ pub fn sha256(bytes: &[u8]) -> String {
         write!(hex, "{byte:02x}").expect("writing to a string must not fail");
         hex
     })
-}
-
-/// The server under test.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
-pub enum TargetPlan {
-    /// Our own server, started by the harness.
-    Reference(ReferencePlan),
-    /// Any server, known by its URL; the harness neither starts nor stops it.
-    External(ExternalPlan),
-}
-
-impl TargetPlan {
-    /// Whether orders go through Redis into MySQL.
-    #[must_use]
-    pub fn has_store(&self) -> bool {
-        matches!(self, Self::Reference(reference) if reference.services.has_store())
-    }
-}
-
-/// How the reference server is laid out and filled.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReferencePlan {
-    /// How the server swaps its binary: the word for `[upgrade].strategy`.
-    pub strategy: String,
-    /// Binary of the odd releases; `None` finds or builds `seckill`.
-    pub old: Option<PathBuf>,
-    /// Binary of the even releases; `None` means the same as `old`.
-    pub new: Option<PathBuf>,
-    /// Number of users, ids 1..=users, each with a token of its own.
-    pub users: u32,
-    /// Number of flash-sale events, ids 1..=events, each with one good of the same id.
-    pub sale_events: u32,
-    /// Stock of each good at the start.
-    pub stock: u64,
-    /// Orders that one user may have of one good.
-    pub limit_per_user: u32,
-    /// Faults that a debug build of the server is started with, for example `drop:100`; in its own words.
-    pub faults: Vec<String>,
-    /// Settings for `[upgrade]` of the server's file beside the strategy, for example `drain_ms`.
-    pub upgrade: BTreeMap<String, u64>,
-    /// Ids on the blacklist beside those of the load's users; drawn from the seed.
-    pub blacklist: u64,
-    /// So many of the load's users are on it too, others after every change of it.
-    pub listed: u32,
-    pub reload: Feeds,
-    pub services: ServicesPlan,
-}
-
-/// A server that somebody else started.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ExternalPlan {
-    /// `http://host:port` or `https://host:port`, no path. Loopback only.
-    pub url: String,
-    /// How TLS is spoken; `None` for `http`.
-    pub tls: Option<TlsPlan>,
-    /// Name of the answer's header that tells the process generation, if it has one.
-    pub process_header: Option<String>,
-    /// Name of the answer's header that tells the configuration generation, if it has one.
-    pub config_header: Option<String>,
-}
-
-/// Whom TLS trusts. Sessions are not resumed: every handshake is a full one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TlsPlan {
-    /// Certificates in PEM, one of which has to have signed the server's; `None` trusts anyone.
-    pub ca: Option<PathBuf>,
 }
 
 /// The open-loop load.
@@ -350,7 +285,7 @@ pub enum Action {
     Exec { command: String, timeout_ms: u64 },
     /// One request to the target beside the load, such as one that makes it reload.
     Http(HttpAction),
-    /// A signal to the reference server's process, or to the pid in a file; its name without `SIG`.
+    /// A signal to the process that the harness has started, or to the pid in a file; its name without `SIG`.
     Signal { signal: String, pid_file: Option<PathBuf> },
     /// Change what the reference server is configured with.
     Reload(ReloadAction),

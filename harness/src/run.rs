@@ -320,20 +320,27 @@ async fn stop(
     record: &mut EnvironmentRecord,
     instrument: &mut Instrument,
 ) -> Result<(), Error> {
-    let Environment::Reference(reference) = environment else { return Ok(()) };
-    let stopped = reference.stop().await;
-    if stopped.killed > 0 {
-        say(&format!("{} processes of the server did not stop when asked and were killed", stopped.killed));
+    let (killed, stored) = match environment {
+        Environment::Reference(reference) => {
+            let stopped = reference.stop().await;
+            (stopped.killed, Some(stopped.stored))
+        }
+        Environment::Command(command) => (command.stop().await, None),
+        Environment::External(_) => return Ok(()),
+    };
+    if killed > 0 {
+        say(&format!("{killed} processes of the server did not stop when asked and were killed"));
     }
-    match stopped.stored {
-        Ok(stored) => {
+    match stored {
+        None => {}
+        Some(Ok(stored)) => {
             folder
                 .write_store(&stored.orders, &stored.stock, stored.queue.as_ref())
                 .map_err(Error::Observe)?;
             record.store_read = true;
         }
         // Without the store no order can be called lost or kept.
-        Err(error) => instrument.gaps.push(format!("the harness failed to {}", chain(&error))),
+        Some(Err(error)) => instrument.gaps.push(format!("the harness failed to {}", chain(&error))),
     }
     Ok(())
 }
@@ -364,15 +371,13 @@ pub(crate) fn paint() -> Paint {
 }
 
 fn workload(plan: &Plan, environment: &Environment, run_id: String) -> Workload {
-    let (sale_events, some_listed, headers) = match &plan.target {
-        TargetPlan::Reference(reference) => {
-            (reference.sale_events, reference.listed > 0, HeaderNames::reference())
-        }
-        TargetPlan::External(external) => (
-            0,
-            false,
-            HeaderNames { process: external.process_header.clone(), config: external.config_header.clone() },
-        ),
+    let (sale_events, some_listed) = match &plan.target {
+        TargetPlan::Reference(reference) => (reference.sale_events, reference.listed > 0),
+        TargetPlan::Command(_) | TargetPlan::External(_) => (0, false),
     };
+    let headers = plan.target.foreign().map_or_else(HeaderNames::reference, |foreign| HeaderNames {
+        process: foreign.process_header.clone(),
+        config: foreign.config_header.clone(),
+    });
     Workload { run_id, tokens: environment.tokens().to_vec(), sale_events, some_listed, headers }
 }

@@ -126,6 +126,11 @@ fn read_root(root: Section<'_>, expected_name: Option<&str>) -> Option<Scenario>
         reference.services.linked = services::linked(events);
     }
     let gates = gate::read(&root, load.as_ref(), events.as_deref());
+    // Asked for only when it is there, so that nobody is told that it is known.
+    if root.keys().any(|key| key == "fault") {
+        let hint = "write [[event]] with action = \"fault\", and what it had here";
+        root.fault_at("fault", "a fault is an event, with its time and id among the others", hint);
+    }
     root.finish();
     Some(Scenario {
         name: name?,

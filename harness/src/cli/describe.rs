@@ -3,7 +3,7 @@
 use crate::{
     observe::word,
     plan::{
-        Action, Arrival, By, Client, ConnectionMode, EventPlan, Fault, FaultAction, FeedPlan, Gate,
+        Action, Arrival, By, Client, CommandPlan, ConnectionMode, EventPlan, ExternalPlan, Fault, FaultAction, FeedPlan, Gate,
         HttpAction, Kept, LoadPlan, Origin, Plan, ReferencePlan, ReloadAction, ServicesPlan, Side, Stage,
         Storm, StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
@@ -41,13 +41,20 @@ pub(super) fn describe(plan: &Plan) -> String {
 fn describe_target(target: &TargetPlan) -> String {
     match target {
         TargetPlan::Reference(reference) => describe_reference(reference),
-        TargetPlan::External(external) => match &external.tls {
-            None => format!("external, {}", external.url),
-            Some(TlsPlan { ca: Some(ca) }) => {
-                format!("external, {}, its certificate signed by {}", external.url, ca.display())
-            }
-            Some(TlsPlan { ca: None }) => format!("external, {}, its certificate not checked", external.url),
-        },
+        TargetPlan::Command(CommandPlan { command, ready_path, ready_timeout_ms, at }) => {
+            let within = show_ns(ready_timeout_ms * 1_000_000);
+            format!("command `{command}`, ready within {within} ({ready_path}), {}", describe_place(at))
+        }
+        TargetPlan::External(external) => format!("external, {}", describe_place(external)),
+    }
+}
+
+fn describe_place(at: &ExternalPlan) -> String {
+    let url = &at.url;
+    match &at.tls {
+        None => url.clone(),
+        Some(TlsPlan { ca: Some(ca) }) => format!("{url}, its certificate signed by {}", ca.display()),
+        Some(TlsPlan { ca: None }) => format!("{url}, its certificate not checked"),
     }
 }
 

@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     exit::ExitCode,
-    plan::TargetPlan,
     scenario::{self, Catalog, Scenario, files_below, load_file, show_ns},
 };
 
@@ -39,11 +38,7 @@ pub(super) fn list(working_folder: &Path, out: &mut dyn Write, err: &mut dyn Wri
 }
 
 fn row(scenario: Scenario) -> Vec<String> {
-    let target = match scenario.target {
-        TargetPlan::Reference(_) => "reference",
-        TargetPlan::External(_) => "external",
-    };
-    vec![scenario.name, target.to_owned(), show_ns(scenario.load.duration_ns), scenario.description]
+    vec![scenario.name, scenario.target.word().to_owned(), show_ns(scenario.load.duration_ns), scenario.description]
 }
 
 /// Prints every fault of the files that are meant, and how many files were looked at.

@@ -20,12 +20,13 @@ use crate::{clock::RunClock, environment::Environment, observe::EventOutcome};
 /// How much of a command's output is kept.
 const OUTPUT_BYTES_MAX: u64 = 4_096;
 
-/// Runs `sh -c command`. It is told where the target is: `HARNESS_TARGET` (`http://host:port`), and for the
-/// reference server `HARNESS_WORK_DIR`, the folder with its `seckill.toml`.
+/// Runs `sh -c command`. It is told where the target is: `HARNESS_TARGET` (`http://host:port`), for the
+/// reference server `HARNESS_WORK_DIR`, the folder with its `seckill.toml`, and for the server of a command
+/// `TARGET_PID`.
 pub(super) async fn run(
     command: &str,
     limit: Duration,
-    environment: &Environment,
+    environment: &mut Environment,
     clock: &RunClock,
 ) -> Ending {
     match execute(command, limit, environment).await {
@@ -51,7 +52,7 @@ pub(super) async fn run(
 async fn execute(
     command: &str,
     limit: Duration,
-    environment: &Environment,
+    environment: &mut Environment,
 ) -> io::Result<(Option<ExitStatus>, String)> {
     // A file instead of a pipe: a background process that keeps the output open must not hold us up.
     let mut output = tempfile::tempfile()?;
@@ -59,8 +60,16 @@ async fn execute(
     shell.args(["-c", command]).process_group(0).stdin(Stdio::null());
     shell.stdout(output.try_clone()?).stderr(output.try_clone()?).kill_on_drop(true);
     shell.env("HARNESS_TARGET", format!("http://{}", environment.host()));
-    if let Environment::Reference(reference) = environment {
-        shell.env("HARNESS_WORK_DIR", reference.work_dir());
+    // A variable of whoever runs the harness would name somebody else.
+    shell.env_remove("TARGET_PID");
+    match environment {
+        Environment::Reference(reference) => {
+            shell.env("HARNESS_WORK_DIR", reference.work_dir());
+        }
+        Environment::Command(command) => {
+            shell.envs(command.pid().map(|pid| ("TARGET_PID", pid.as_raw_pid().to_string())));
+        }
+        Environment::External(_) => {}
     }
     let mut child = shell.spawn()?;
     let mut group = KillGroup(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
@@ -103,10 +112,10 @@ mod tests {
     fn run_one(command: &str, limit: Duration) -> Ending {
         let address = "127.0.0.1:9".parse().unwrap();
         let host = "127.0.0.1:9".to_owned();
-        let environment = Environment::External(External { address, host, config_header: None });
+        let mut environment = Environment::External(External { address, host, config_header: None });
         let clock = RunClock::starting_in(Duration::ZERO);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(command, limit, &environment, &clock))
+        runtime.block_on(run(command, limit, &mut environment, &clock))
     }
 
     #[test]

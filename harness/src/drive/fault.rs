@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::timeline::Ending;
 use crate::{
     clock::RunClock,
-    environment::{Conduct, Error, Queue, Reference, Running, chain},
+    environment::{Conduct, Error, Queue, Running, Started, chain},
     observe::EventOutcome,
     plan::{Fault, FaultAction, Service, Victim},
 };
@@ -35,7 +35,7 @@ pub(super) async fn of_service(
 /// Breaks the server, and mends it.
 pub(super) async fn of_server(
     action: &FaultAction,
-    reference: &mut Reference,
+    target: &mut impl Started,
     queue: Option<&Queue>,
     clock: &RunClock,
 ) -> Ending {
@@ -43,15 +43,15 @@ pub(super) async fn of_server(
     let lasts = Duration::from_millis(action.for_ms);
     let suffered = match action.fault {
         Fault::Kill => {
-            reference.kill();
+            target.kill();
             sleep(lasts).await;
-            reference.start_again().await
+            target.start_again().await
         }
         Fault::Pause => {
-            reference.signal(Signal::STOP);
+            target.signal(Signal::STOP);
             sleep(lasts).await;
-            reference.signal(Signal::CONT);
-            reference.become_ready().await
+            target.signal(Signal::CONT);
+            target.become_ready().await
         }
         Fault::Partition | Fault::Reset | Fault::Slow { .. } | Fault::Compact => {
             return Ending::impossible(clock, "no such thing can happen to the server");

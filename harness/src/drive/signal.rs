@@ -1,4 +1,4 @@
-//! A signal as an event: to the reference server's serving process, or to the pid in a file.
+//! A signal as an event: to the serving process where the harness has started it, or to the pid in a file.
 
 use std::{fs, path::Path};
 
@@ -48,6 +48,9 @@ fn send(name: &str, pid_file: Option<&Path>, environment: &mut Environment) -> R
         (None, Environment::Reference(reference)) => reference
             .serving_pid()
             .ok_or_else(|| format!("no process runs release {}", reference.serving().label()))?,
+        (None, Environment::Command(command)) => {
+            command.pid().ok_or_else(|| "no process of the target lives".to_owned())?
+        }
         (None, Environment::External(_)) => {
             return Err("an external server's process is not known; give the event a pid_file".to_owned());
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{exec, fault, http, reload::Desk, signal, upgrade};
 use crate::{
     clock::RunClock,
-    environment::{Environment, Queue, Running, Services},
+    environment::{Environment, Queue, Running, Services, Started},
     observe::{EventOutcome, EventRecord},
     plan::{Action, EventPlan, FaultAction, Service, Victim},
 };
@@ -54,7 +54,7 @@ pub async fn run(
     let mut desk = Desk::of(environment, clock, process);
     let mut services = match environment {
         Environment::Reference(reference) => reference.lend_services(),
-        Environment::External(_) => Services::default(),
+        Environment::Command(_) | Environment::External(_) => Services::default(),
     };
     let queue = services.queue();
     let turns = Turns { events, load_ends_ns, clock: &clock, stop, records, queue: queue.as_ref() };
@@ -85,15 +85,21 @@ pub async fn run(
         // A fault that was interrupted has no end of its own.
         services.mend().await;
     }
-    if let Environment::Reference(reference) = environment {
-        if stop.is_cancelled() {
-            reference.signal(Signal::CONT);
-            // Orders on their way into the store are taken there by a server alone. Why there is none then says its log.
-            if reference.is_killed() {
-                let _tried = reference.start_again().await;
+    match environment {
+        Environment::Reference(reference) => {
+            if stop.is_cancelled() {
+                reference.signal(Signal::CONT);
+                // Orders on their way into the store are taken there by a server alone. Why there is none then says
+                // its log.
+                if reference.is_killed() {
+                    let _tried = reference.start_again().await;
+                }
             }
+            reference.take_back(services);
         }
-        reference.take_back(services);
+        // One that stands still would not end when it is asked to.
+        Environment::Command(command) => command.signal(Signal::CONT),
+        Environment::External(_) => {}
     }
     let place = |record: &EventRecord| events.iter().position(|event| event.id == record.id);
     records.borrow_mut().sort_by_cached_key(place);
@@ -194,7 +200,7 @@ async fn act(
         (Action::Upgrade { binary, expect_ok }, Environment::Reference(reference)) => {
             upgrade::run(reference, clock, binary.as_deref(), *expect_ok).await
         }
-        (Action::Upgrade { .. }, Environment::External(_)) => {
+        (Action::Upgrade { .. }, Environment::Command(_) | Environment::External(_)) => {
             Ending::impossible(clock, "only the reference server can be upgraded; use an exec event")
         }
         (Action::Exec { command, timeout_ms }, environment) => {
@@ -205,7 +211,10 @@ async fn act(
             signal::run(signal, pid_file.as_deref(), environment, clock)
         }
         (Action::Fault(action), Environment::Reference(reference)) => {
-            fault::of_server(action, reference, queue, clock).await
+            fault::of_server(action, &mut **reference, queue, clock).await
+        }
+        (Action::Fault(action), Environment::Command(command)) => {
+            fault::of_server(action, command, None, clock).await
         }
         (Action::Reload(_) | Action::Fault(_), _) => Ending::impossible(clock, "it has a row of its own"),
     }

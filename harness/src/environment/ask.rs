@@ -38,6 +38,7 @@ impl Environment {
                 (control.admin.to_string(), Some(control.token.as_str()), Some(CONFIG_HEADER))
             }
             (Self::Reference(_), Side::Public) => (self.host(), None, Some(CONFIG_HEADER)),
+            (Self::Command(command), _) => (self.host(), None, command.at().config_header.as_deref()),
             (Self::External(external), _) => (self.host(), None, external.config_header.as_deref()),
         };
         let method = Method::from_bytes(method.as_bytes()).expect("a plan must have checked its methods");

@@ -30,6 +30,8 @@ use rustix::{
     },
 };
 
+use tokio::time::timeout_at;
+
 use super::{
     Error,
     processes::{Process, descendants},
@@ -39,6 +41,8 @@ use super::{
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// How often a stopping group is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Between two questions whether a server is ready.
+pub(super) const READY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is started, and with what.
 #[derive(Debug)]
@@ -131,6 +135,51 @@ impl Group {
     pub(super) fn status(&mut self, process: Pid) -> Option<WaitStatus> {
         self.reap();
         self.ended.get(&process.as_raw_pid()).copied()
+    }
+
+    /// Waits until `answers`, for at most `limit`. Otherwise tells how the first process ended, or that the time is
+    /// over; `asked` is what there was no answer to.
+    pub(super) async fn ready_within(
+        &mut self,
+        limit: Duration,
+        asked: &str,
+        answers: impl AsyncFn() -> bool,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            // Who takes a connection and never answers must not hold the question up.
+            if timeout_at(deadline.into(), answers()).await == Ok(true) {
+                return Ok(());
+            }
+            if let Some(status) = self.leader_status() {
+                return Err(ended_how(status));
+            }
+            if Instant::now() >= deadline {
+                return Err(format!("it was not after {} s ({asked})", limit.as_secs_f32()));
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+    }
+
+    /// The first process that is no shell; when the first of all has ended, the same of those that it has left behind.
+    pub(super) fn head(&mut self) -> Option<Pid> {
+        let leader = self.leader;
+        let rank = |process: &&Process| {
+            let is_orphan = process.parent == getpid().as_raw_pid();
+            let is_of_group = process.group == leader.as_raw_pid();
+            (process.pid != leader, !is_orphan, !is_of_group, process.pid.as_raw_pid())
+        };
+        let members = self.members();
+        let mut head = members.iter().min_by_key(rank)?;
+        for _ in &members {
+            // Some shells stay as the parent of what they run, and a signal would end them alone.
+            let mut children = members.iter().filter(|process| process.parent == head.pid.as_raw_pid());
+            match (children.next(), children.next()) {
+                (Some(child), None) if head.is_shell() => head = child,
+                _ => break,
+            }
+        }
+        Some(head.pid)
     }
 
     /// The living process that runs `binary`.
@@ -383,6 +432,18 @@ mod tests {
         assert_eq!(group.members().len(), 2);
         drop(group);
         assert!(gone(second) && !watch.alive());
+    }
+
+    #[test]
+    fn the_first_process_that_is_no_shell_stands_for_all() {
+        for script in ["sleep 600 & echo $! >>pids; wait", "sleep 600 & echo $! >>pids"] {
+            let (dir, mut group) = shell(script);
+            let served = pids(&dir, 1)[0];
+            if !script.ends_with("wait") {
+                wait_for_end(group.leader, Instant::now() + KILL_LIMIT);
+            }
+            assert_eq!(group.head(), Some(served), "{script}");
+        }
     }
 
     #[test]

@@ -36,17 +36,17 @@ pub struct RunFacts<'a> {
 pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> EnvironmentRecord {
     let strategy = match &plan.target {
         TargetPlan::Reference(reference) => Some(reference.strategy.clone()),
-        TargetPlan::External(_) => None,
+        TargetPlan::Command(_) | TargetPlan::External(_) => None,
     };
-    let (target, old, new, services) = match environment {
+    let (old, new, services) = match environment {
         Environment::Reference(reference) => {
             let (old, new) = reference.binaries();
             let mut services = reference.services().kinds();
             let store = if plan.target.has_store() { "redis-mysql" } else { "embedded" };
             services.insert("store".to_owned(), store.to_owned());
-            ("reference", Some(shown(old)), Some(shown(new)), services)
+            (Some(shown(old)), Some(shown(new)), services)
         }
-        Environment::External(_) => ("external", None, None, BTreeMap::new()),
+        Environment::Command(_) | Environment::External(_) => (None, None, BTreeMap::new()),
     };
     EnvironmentRecord {
         run_id: facts.id.to_owned(),
@@ -56,7 +56,7 @@ pub fn record(plan: &Plan, environment: &Environment, facts: &RunFacts<'_>) -> E
         cpus: available_parallelism().map_or(1, usize::from),
         sysctls: sysctls(Path::new("/proc/sys")),
         services,
-        target: target.to_owned(),
+        target: plan.target.word().to_owned(),
         strategy,
         old,
         new,

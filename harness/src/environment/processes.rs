@@ -3,15 +3,18 @@
 //! Only descendants are ever listed: whatever else runs on the machine, a shell that somebody opened in
 //! the run's folder included, is none of our business.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsStr, fs, path::PathBuf};
 
 use rustix::process::{Pid, getpid};
+
+/// The names of shells that run commands and scripts.
+const SHELLS: [&str; 4] = ["sh", "dash", "bash", "busybox"];
 
 /// One process at the moment of the look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    parent: i32,
+    pub(super) parent: i32,
     pub(super) group: i32,
     /// Ended, and not yet waited for.
     pub(super) is_zombie: bool,
@@ -21,6 +24,12 @@ impl Process {
     /// Where a link of the process in `/proc` points: `exe` or `cwd`. `None` for a zombie.
     pub(super) fn link(&self, name: &str) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{}/{name}", self.pid.as_raw_pid())).ok()
+    }
+
+    /// Whether it runs a shell, which is there for the sake of others.
+    pub(super) fn is_shell(&self) -> bool {
+        let exe = self.link("exe");
+        exe.is_some_and(|exe| SHELLS.iter().any(|shell| exe.file_name() == Some(OsStr::new(shell))))
     }
 }
 

@@ -10,23 +10,19 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
-use tokio::{
-    process::Command,
-    time::{sleep, timeout},
-};
+use tokio::{process::Command, time::timeout};
 
 pub use self::activation::Activated;
 use self::start::Start;
 use super::{
-    Control, Error, Group, GroupWatch, Release, Releases, Stored, build,
+    Control, Error, Group, GroupWatch, Release, Releases, Started, Stored, build,
     contents::Contents,
-    group::ended_how,
     log::tail,
     manager::Manager,
     pages::Pages,
@@ -40,8 +36,6 @@ use crate::plan::{Datum, Kept, ReferencePlan};
 
 /// From the start of the process until it must be ready.
 const READY_LIMIT: Duration = Duration::from_secs(30);
-/// Between two questions whether it is ready.
-const READY_INTERVAL: Duration = Duration::from_millis(20);
 /// For minting the tokens of all users.
 const TOKENS_LIMIT: Duration = Duration::from_secs(60);
 /// For an orderly stop once the load is gone, asked for over the admin side and again by SIGTERM.
@@ -258,31 +252,10 @@ impl Reference {
         self.releases.switch(self.serving.number)
     }
 
-    /// Kills every process of the server at once.
-    pub fn kill(&mut self) {
-        self.group.kill();
-        self.is_killed = true;
-    }
-
     /// It was killed, and not started again.
     #[must_use]
     pub fn is_killed(&self) -> bool {
         self.is_killed
-    }
-
-    /// Starts the server once more, in the release that `current` points at; returns when it is ready.
-    ///
-    /// # Errors
-    /// When it does not start.
-    pub async fn start_again(&mut self) -> Result<(), Error> {
-        self.start.run(&self.start.program, |program| self.group.start_again(program))?;
-        self.is_killed = false;
-        self.become_ready().await
-    }
-
-    /// Sends a signal to every process of the server.
-    pub fn signal(&mut self, signal: Signal) {
-        self.group.signal_all(signal);
     }
 
     /// Stops every process, in order where it is heeded, and reads the store. Orders that are on their way into it
@@ -321,30 +294,32 @@ impl Reference {
             None => Ok(()),
         }
     }
+}
 
-    /// Returns when the server is ready, at the latest after what it may take to start.
-    ///
-    /// # Errors
-    /// When it has ended, or is not ready in time.
-    pub async fn become_ready(&mut self) -> Result<(), Error> {
-        let deadline = Instant::now() + READY_LIMIT;
-        loop {
-            if self.control.ready().await {
-                return Ok(());
-            }
-            let how = match self.group.leader_status() {
-                Some(status) => Some(ended_how(status)),
-                None if Instant::now() >= deadline => {
-                    Some(format!("it was not after {} s (GET /health/ready)", READY_LIMIT.as_secs_f32()))
-                }
-                None => None,
-            };
-            if let Some(how) = how {
-                let log = self.start.log.clone();
-                return Err(Error::NotReady { how, tail: tail(&log), log });
-            }
-            sleep(READY_INTERVAL).await;
-        }
+impl Started for Reference {
+    fn kill(&mut self) {
+        self.group.kill();
+        self.is_killed = true;
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.group.signal_all(signal);
+    }
+
+    /// In the release that `current` points at.
+    async fn start_again(&mut self) -> Result<(), Error> {
+        self.start.run(&self.start.program, |program| self.group.start_again(program))?;
+        self.is_killed = false;
+        self.become_ready().await
+    }
+
+    async fn become_ready(&mut self) -> Result<(), Error> {
+        let Self { group, control, .. } = self;
+        let ready = group.ready_within(READY_LIMIT, "GET /health/ready", || control.ready()).await;
+        ready.map_err(|how| {
+            let log = self.start.log.clone();
+            Error::NotReady { how, tail: tail(&log), log }
+        })
     }
 }
 

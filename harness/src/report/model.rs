@@ -74,7 +74,7 @@ pub struct Environment {
 /// The server under test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Target {
-    /// `reference` or `external`.
+    /// `reference`, `command` or `external`.
     pub kind: String,
     /// How the reference server swaps its binary.
     pub strategy: Option<String>,

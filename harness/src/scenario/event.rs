@@ -90,10 +90,9 @@ fn read_event(
     );
     // Which keys are known depends on the action; of an unknown one the times alone can be checked.
     let kind = section.choice("action", KINDS)?;
-    let is_external = matches!(target, Some(TargetPlan::External(_)));
     let action = match kind {
         Kind::Upgrade => {
-            if is_external {
+            if target.is_some_and(|target| target.foreign().is_some()) {
                 section.fault_at(
                     "action",
                     "only the reference server can be asked for an upgrade",
@@ -104,7 +103,7 @@ fn read_event(
         }
         Kind::Exec => read_exec(&section),
         Kind::Http => read_http(&section, target),
-        Kind::Signal => read_signal(&section, is_external),
+        Kind::Signal => read_signal(&section, matches!(target, Some(TargetPlan::External(_)))),
         Kind::Reload => change::read_reload(&section, target),
         Kind::Fault => fault::read(&section, target),
     };
@@ -157,13 +156,13 @@ fn read_exec(section: &Section<'_>) -> Option<Action> {
 }
 
 fn read_http(section: &Section<'_>, target: Option<&TargetPlan>) -> Option<Action> {
-    let is_external = matches!(target, Some(TargetPlan::External(_)));
+    let foreign = target.and_then(TargetPlan::foreign);
     section.require("path", "write path = \"/reload\"");
     let side = section.choice("side", &[("public", Side::Public), ("admin", Side::Admin)]);
-    if is_external && side == Some(Side::Admin) {
+    if foreign.is_some() && side == Some(Side::Admin) {
         section.fault_at("side", "only the reference server has an admin side", "remove it");
     }
-    if matches!(target, Some(TargetPlan::External(external)) if external.url.starts_with("https:")) {
+    if foreign.is_some_and(|foreign| foreign.url.starts_with("https:")) {
         section.fault_at(
             "action",
             "a request as an event does not speak TLS",

@@ -34,7 +34,12 @@ pub(super) fn read(section: &Section<'_>, target: Option<&TargetPlan>) -> Option
         "write fault = \"kill\", \"pause\", \"partition\", \"reset\", \"slow\" or \"compact\"",
     );
     let fault = section.choice("fault", FAULTS);
-    let of = section.choice("of", VICTIMS).unwrap_or(Victim::Service(Service::Etcd));
+    let usual = match target {
+        // There is nothing else.
+        Some(TargetPlan::Command(_)) => Victim::Server,
+        _ => Victim::Service(Service::Etcd),
+    };
+    let of = section.choice("of", VICTIMS).unwrap_or(usual);
     let for_ns = duration(section, "for", &POSITIVE);
     let latency = duration(section, "latency", &POSITIVE);
     let bandwidth = section.integer("bandwidth", BANDWIDTH).map(|entry| entry.value);
@@ -70,9 +75,19 @@ fn check_keys(section: &Section<'_>, fault: Fault) {
 fn check_victim(section: &Section<'_>, of: Victim, fault: Option<Fault>, target: Option<&TargetPlan>) {
     let services = match target {
         Some(TargetPlan::Reference(reference)) => &reference.services,
+        Some(TargetPlan::Command(_)) => {
+            if of != Victim::Server {
+                let what = "the harness has started nothing but the target";
+                section.fault_at("of", what, "write of = \"server\", or remove it");
+            } else if !matches!(fault, None | Some(Fault::Kill | Fault::Pause)) {
+                let what = "a program can only be killed, or stopped for a time";
+                section.fault_at("fault", what, "write fault = \"kill\" or \"pause\"");
+            }
+            return;
+        }
         Some(TargetPlan::External(_)) => {
-            let what = "an external target brings its own services";
-            section.fault_at("action", what, "write action = \"exec\"");
+            let what = "the harness did not start this target, so it cannot break it";
+            section.fault_at("action", what, "write kind = \"command\" in [target], or action = \"exec\"");
             return;
         }
         None => return,

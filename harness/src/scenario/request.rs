@@ -34,10 +34,10 @@ pub(super) const METHODS: &[(&str, &str)] = &[
 /// The requests of one stream, never none: without `mix` and `request` the reference server gets the
 /// usual mix and any other server `GET /`.
 pub(super) fn read(stream: &Section<'_>, target: Option<&TargetPlan>) -> Vec<RequestPlan> {
-    let is_external = matches!(target, Some(TargetPlan::External(_)));
+    let is_foreign = target.is_some_and(|target| target.foreign().is_some());
     let mut requests = Vec::new();
     if let Some(mix) = stream.section("mix") {
-        if is_external {
+        if is_foreign {
             stream.fault_at(
                 "mix",
                 "only the reference server has these operations",
@@ -49,7 +49,7 @@ pub(super) fn read(stream: &Section<'_>, target: Option<&TargetPlan>) -> Vec<Req
     }
     requests.extend(stream.sections("request").into_iter().map(read_request));
     if requests.is_empty() {
-        requests = if is_external { vec![root_page()] } else { usual_mix() };
+        requests = if is_foreign { vec![root_page()] } else { usual_mix() };
     }
     requests
 }

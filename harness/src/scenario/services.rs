@@ -51,9 +51,9 @@ pub(super) fn read(root: &Section<'_>, target: &mut Option<TargetPlan>) {
     let section = root.section("services");
     let reference = match target {
         Some(TargetPlan::Reference(reference)) => Some(reference),
-        Some(TargetPlan::External(_)) => {
+        Some(TargetPlan::Command(_) | TargetPlan::External(_)) => {
             if let Some(section) = section {
-                section.fault("an external target brings its own services", "remove [services]");
+                section.fault("only the reference server is given services", "remove [services]");
             }
             return;
         }

@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use tomlcheck::{Entry, Section};
 
-use crate::plan::{ExternalPlan, ReferencePlan, ServicesPlan, TargetPlan, TlsPlan};
+use crate::plan::{CommandPlan, ExternalPlan, ReferencePlan, ServicesPlan, TargetPlan, TlsPlan};
 
-use super::{change, request::is_token};
+use super::{
+    change,
+    duration::{POSITIVE, duration},
+    request::{checked_path, is_token},
+};
 
 /// The strategies that the reference server has today.
 const STRATEGIES: &[(&str, &str)] = &[
@@ -58,20 +62,32 @@ const UPGRADE_SETTINGS: [&str; 10] = [
 /// Longest of these settings: ten minutes, in milliseconds.
 const UPGRADE_SETTING_MS_MAX: u64 = 600_000;
 
+/// What is asked until a server of a command is ready.
+const READY_PATH: &str = "/";
+
+/// From the start of a command until there has to be an answer: what a large application needs. Milliseconds.
+const READY_TIMEOUT_MS: u64 = 30_000;
+
+const NS_PER_MS: u64 = 1_000_000;
+
 /// The schemes that can be loaded, with the port of a URL that names none.
 const SCHEMES: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 
 #[derive(Clone, Copy)]
 enum Kind {
     Reference,
+    Command,
     External,
 }
 
+const KINDS: &[(&str, Kind)] =
+    &[("reference", Kind::Reference), ("command", Kind::Command), ("external", Kind::External)];
+
 pub(super) fn read(section: Section<'_>) -> Option<TargetPlan> {
-    section.require("kind", "write kind = \"reference\" or kind = \"external\"");
-    let target = match section.choice("kind", &[("reference", Kind::Reference), ("external", Kind::External)])
-    {
+    section.require("kind", "write kind = \"reference\", kind = \"command\" or kind = \"external\"");
+    let target = match section.choice("kind", KINDS) {
         Some(Kind::Reference) => TargetPlan::Reference(read_reference(&section)),
+        Some(Kind::Command) => TargetPlan::Command(read_command(&section)),
         Some(Kind::External) => TargetPlan::External(read_external(&section)),
         // Which keys are known depends on the kind, so nothing more can be said here.
         None => return None,
@@ -128,6 +144,19 @@ fn read_upgrade(section: Section<'_>) -> BTreeMap<String, u64> {
     let settings = UPGRADE_SETTINGS.into_iter().filter_map(setting).collect();
     section.finish();
     settings
+}
+
+fn read_command(section: &Section<'_>) -> CommandPlan {
+    section.require("command", "write the command that starts the server and stays in the foreground");
+    let hint = "write it like \"/health\": any answer means that the server is ready";
+    let ready_path = section.parse("ready_path", "a path", hint, checked_path);
+    let ready_timeout = duration(section, "ready_timeout", &POSITIVE);
+    CommandPlan {
+        command: section.string("command").map(|entry| entry.value).unwrap_or_default(),
+        ready_path: ready_path.unwrap_or_else(|| READY_PATH.to_owned()),
+        ready_timeout_ms: ready_timeout.map_or(READY_TIMEOUT_MS, |ns| ns / NS_PER_MS),
+        at: read_external(section),
+    }
 }
 
 fn read_external(section: &Section<'_>) -> ExternalPlan {

@@ -1,5 +1,6 @@
 //! What a scenario file means, and what its author hears when it is wrong.
 
+mod command;
 mod services;
 
 use std::path::Path;
@@ -254,7 +255,7 @@ signal = "SIGFOO"
       hint: write url = "http://127.0.0.1:8080"
     s.toml:7:1: target.strategy: unknown key
       hint: known here: kind, url, ca, insecure, process_header, config_header
-    s.toml:8:1: services: an external target brings its own services
+    s.toml:8:1: services: only the reference server is given services
       hint: remove [services]
     s.toml:16:7: load.stream.0.mix: only the reference server has these operations
       hint: write the requests as [[load.stream.request]]

@@ -35,7 +35,7 @@ fn healthy(name: &str) -> Plan {
     let mut plan = plan(name);
     let taken = match &mut plan.target {
         TargetPlan::Reference(reference) => std::mem::take(&mut reference.faults),
-        TargetPlan::External(_) => Vec::new(),
+        TargetPlan::Command(_) | TargetPlan::External(_) => Vec::new(),
     };
     assert_eq!(taken.len(), 1, "{name}");
     Plan { scenario: String::new(), description: String::new(), ..plan }

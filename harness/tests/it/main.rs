@@ -4,6 +4,7 @@ mod bench;
 mod broken;
 mod calibrate;
 mod clients;
+mod command;
 mod external;
 mod interrupt;
 mod leaks;

@@ -51,7 +51,7 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("an example must end"))
         .collect();
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     for example in examples {
         // Some show a part of a file.
         let mut example = example.to_owned();
@@ -73,6 +73,7 @@ fn the_examples_of_the_readme_are_valid_and_name_every_key() {
     let unknown = "zzzzzzzz = 1\n";
     let tables = [
         "[target]\nkind = \"reference\"",
+        "[target]\nkind = \"command\"",
         "[target]\nkind = \"external\"",
         "[target.upgrade]",
         "[gate]",

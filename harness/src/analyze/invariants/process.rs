@@ -118,7 +118,7 @@ fn all_move(target: &TargetPlan) -> bool {
         TargetPlan::Reference(reference) => {
             matches!(reference.strategy.as_str(), "handoff" | "handoff-live")
         }
-        TargetPlan::External(_) => false,
+        TargetPlan::Command(_) | TargetPlan::External(_) => false,
     }
 }
 

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     clock::{RunClock, thread_cpu_us},
-    plan::{Client, ExternalPlan, LoadPlan, StreamPlan, TargetPlan},
+    plan::{Client, LoadPlan, StreamPlan, TargetPlan},
     tls,
 };
 use desk::{Desk, Lane};
@@ -90,11 +90,9 @@ impl Setting<'_> {
     /// # Errors
     /// When the plan's certificates or the host are of no use.
     pub(super) fn tls(&self, alpn: &[&str]) -> Result<Option<tls::Client>, Error> {
-        match self.plan {
-            TargetPlan::External(ExternalPlan { tls: Some(plan), .. }) => {
-                tls::client(plan, self.host, alpn).map(Some).map_err(Error::Tls)
-            }
-            TargetPlan::External(_) | TargetPlan::Reference(_) => Ok(None),
+        match self.plan.foreign().and_then(|foreign| foreign.tls.as_ref()) {
+            Some(plan) => tls::client(plan, self.host, alpn).map(Some).map_err(Error::Tls),
+            None => Ok(None),
         }
     }
 }

@@ -6,8 +6,12 @@ use rustix::process::{Signal, kill_process};
 use serde_json::{Map, Value};
 use tokio::time::{sleep, timeout};
 
-use super::{READY_INTERVAL, READY_LIMIT, Reference};
-use crate::environment::{Release, chain, group::ended_how, log::tail};
+use super::{READY_LIMIT, Reference};
+use crate::environment::{
+    Release, chain,
+    group::{READY_INTERVAL, ended_how},
+    log::tail,
+};
 
 /// For the new process to tell the old one's report, which comes with its last word.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
