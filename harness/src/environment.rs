@@ -59,7 +59,7 @@ pub(crate) use self::{
 #[derive(Debug)]
 pub enum Environment {
     Reference(Box<Reference>),
-    Command(CommandTarget),
+    Command(Box<CommandTarget>),
     External(External),
 }
 
@@ -87,7 +87,7 @@ impl Environment {
                 Ok(Self::Reference(Box::new(Reference::start(reference, plan.seed, folder, now).await?)))
             }
             TargetPlan::Command(command) => {
-                Ok(Self::Command(CommandTarget::start(command, folder).await?))
+                Ok(Self::Command(Box::new(CommandTarget::start(command, folder).await?)))
             }
             TargetPlan::External(external) => Ok(Self::External(External::reach(external).await?)),
         }

@@ -3,9 +3,9 @@
 use crate::{
     observe::word,
     plan::{
-        Action, Arrival, By, Client, CommandPlan, ConnectionMode, EventPlan, ExternalPlan, Fault, FaultAction, FeedPlan, Gate,
-        HttpAction, Kept, LoadPlan, Origin, Plan, ReferencePlan, ReloadAction, ServicesPlan, Side, Stage,
-        Storm, StreamPlan, TargetPlan, TlsPlan, planned_of,
+        Action, Arrival, By, Client, CommandPlan, ConnectionMode, EventPlan, ExternalPlan, Fault,
+        FaultAction, FeedPlan, Gate, HttpAction, Kept, LoadPlan, Origin, Plan, ReferencePlan, ReloadAction,
+        ServicesPlan, Side, Stage, Storm, StreamPlan, TargetPlan, TlsPlan, planned_of,
     },
     scenario::show_ns,
 };

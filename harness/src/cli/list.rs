@@ -38,7 +38,12 @@ pub(super) fn list(working_folder: &Path, out: &mut dyn Write, err: &mut dyn Wri
 }
 
 fn row(scenario: Scenario) -> Vec<String> {
-    vec![scenario.name, scenario.target.word().to_owned(), show_ns(scenario.load.duration_ns), scenario.description]
+    vec![
+        scenario.name,
+        scenario.target.word().to_owned(),
+        show_ns(scenario.load.duration_ns),
+        scenario.description,
+    ]
 }
 
 /// Prints every fault of the files that are meant, and how many files were looked at.

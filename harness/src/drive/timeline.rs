@@ -214,7 +214,7 @@ async fn act(
             fault::of_server(action, &mut **reference, queue, clock).await
         }
         (Action::Fault(action), Environment::Command(command)) => {
-            fault::of_server(action, command, None, clock).await
+            fault::of_server(action, &mut **command, None, clock).await
         }
         (Action::Reload(_) | Action::Fault(_), _) => Ending::impossible(clock, "it has a row of its own"),
     }

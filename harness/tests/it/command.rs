@@ -49,7 +49,8 @@ fn serve(address: SocketAddr) -> String {
 }
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port must be free");
+    listener.local_addr().expect("a bound listener must have an address")
 }
 
 /// The harness, with a scenario whose events are `events`. The machine may be busy: nothing is judged but the events.
@@ -128,7 +129,8 @@ fn a_command_is_started_and_killed_and_started_again_and_gone_afterwards() {
         action = "exec"
         command = "echo $TARGET_PID >second; sleep 600 & echo $! >left"
     "#;
-    let Output { status, stderr, .. } = harness(dir.path(), address, &serve(address), events).output().unwrap();
+    let Output { status, stderr, .. } =
+        harness(dir.path(), address, &serve(address), events).output().unwrap();
     assert_eq!(status.code(), Some(0), "{}", String::from_utf8_lossy(&stderr));
 
     let seen = RunDir::new(dir.path().join("run")).load().unwrap();
@@ -163,7 +165,8 @@ fn a_command_is_gone_after_a_signal_even_if_it_stands_still() {
         fault = "pause"
         for = "9m"
     "#;
-    let mut child = harness(dir.path(), address, &serve(address), events).stdout(Stdio::null()).spawn().unwrap();
+    let mut child =
+        harness(dir.path(), address, &serve(address), events).stdout(Stdio::null()).spawn().unwrap();
     let path = dir.path().join("pid");
     until("the event has told the pid", || pid_in(&path).is_some());
     let target = pid_in(&path).unwrap();

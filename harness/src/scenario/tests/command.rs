@@ -113,7 +113,8 @@ for = "1s"
 
 #[test]
 fn a_target_that_somebody_else_started_cannot_be_broken() {
-    let elsewhere = COMMAND.replace("\"command\"\nurl", "\"external\"\nurl").replace("command = \"nginx", "#");
+    let elsewhere =
+        COMMAND.replace("\"command\"\nurl", "\"external\"\nurl").replace("command = \"nginx", "#");
     let told = faults(&elsewhere, &[]).join("\n");
     assert!(told.contains("pid_file: missing key") && told.contains("did not start this target"), "{told}");
 }
@@ -123,7 +124,7 @@ fn a_target_that_somebody_else_started_cannot_be_broken() {
 fn a_fault_is_an_event() {
     let source = format!("{COMMAND}\n[[fault]]\nat = \"1s\"\nfault = \"kill\"\n");
     insta::assert_snapshot!(read(&source, &[]).unwrap_err(), @r#"
-    s.toml:24:3: fault: a fault is an event, with its time and id among the others
+    s.toml:24:1: fault: a fault is an event, with its time and id among the others
       hint: write [[event]] with action = "fault", and what it had here
     "#);
 }
