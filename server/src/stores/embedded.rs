@@ -11,6 +11,7 @@ mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod writer;
 
 use std::{
@@ -59,6 +60,13 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// The files beside it, whose locks tell which process writes next, cannot be made.
+    #[error("make {db}-next and {db}-turn beside the store; its folder must be writable", db = path.display())]
+    Turns {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     /// The tables are of a later release.
     #[error("use the store {}: its tables have version {found}, this program knows version {known}", path.display())]
     Version { path: PathBuf, found: i64, known: i64 },
@@ -87,14 +95,15 @@ impl Store {
     /// # Errors
     /// See [`Error`].
     pub fn open(path: &Path, activities: &Activities, process: ProcessGeneration) -> Result<Self, Error> {
-        let writing = schema::open_and_migrate(path, activities)?;
+        let (writing, mut turns) = schema::open_and_migrate(path, activities)?;
         let reading =
             schema::connect(path).map_err(|source| Error::Open { path: path.to_path_buf(), source })?;
         let (counters, sales) = (StoreCounters::default(), Sales::default());
         let (jobs, job_queue) = sync_channel(PURCHASES_QUEUED_MAX);
         let (questions, question_queue) = sync_channel(QUESTIONS_QUEUED_MAX);
         let (counted, told) = (counters.clone(), sales.clone());
-        let writer = start("writer", move || writer::run(&writing, &job_queue, process, &counted, &told))?;
+        let writer =
+            start("writer", move || writer::run(&writing, &mut turns, &job_queue, process, &counted, &told))?;
         let reader = start("reader", move || reader::run(&reading, &question_queue))?;
         let (pools, threads) = (watch::Sender::default(), Mutex::new(vec![reader, writer]));
         Ok(Self { jobs, questions, counters, sales, pools, threads })

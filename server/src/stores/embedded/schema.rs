@@ -4,7 +4,7 @@ use std::{path::Path, thread, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::Error;
+use super::{Error, turn::Turns};
 use crate::state::{Activities, Stock};
 
 /// Version of the tables, kept in the database's `user_version`. 0: there are none yet.
@@ -55,13 +55,16 @@ const PRAGMAS: &str = "
 /// 100 ms; a commit is over in one or two.
 pub(super) const BUSY_WAIT: Duration = Duration::from_micros(150);
 
-/// Tries for a lock, about two seconds of them, after which the purchases get no answer.
-const BUSY_TRIES_MAX: i32 = 10_000;
+/// Tries for a lock, about four seconds of them, after which the purchases fail: where the disk is kept busy by others
+/// a single flush may take seconds, and few wait longer than five for an answer.
+const BUSY_TRIES_MAX: i32 = 20_000;
 
 /// Opens the database for writing, with its tables made and the stock of new goods put in.
-pub(super) fn open_and_migrate(path: &Path, activities: &Activities) -> Result<Connection, Error> {
+pub(super) fn open_and_migrate(path: &Path, activities: &Activities) -> Result<(Connection, Turns), Error> {
     let failed = |source| Error::Open { path: path.to_path_buf(), source };
     let mut connection = connect(path).map_err(failed)?;
+    let mut turns = Turns::of(path).map_err(|source| Error::Turns { path: path.to_path_buf(), source })?;
+    let turn = turns.take();
     // Taking the write lock before looking makes two processes that start at once do it one after the other.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let found = transaction.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
@@ -72,7 +75,8 @@ pub(super) fn open_and_migrate(path: &Path, activities: &Activities) -> Result<C
     }
     put_stock(&transaction, activities).map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    Ok(connection)
+    drop(turn);
+    Ok((connection, turns))
 }
 
 /// A connection that waits for locks and flushes at every commit.

@@ -3,7 +3,6 @@
 use std::{
     str::FromStr as _,
     sync::mpsc::{Receiver, TryRecvError},
-    thread,
 };
 
 use rusqlite::{
@@ -11,7 +10,7 @@ use rusqlite::{
 };
 use tokio::sync::oneshot;
 
-use super::schema::{BUSY_WAIT, sql};
+use super::{schema::sql, turn::Turns};
 use crate::{
     lifecycle::ProcessGeneration,
     seckill::{
@@ -26,9 +25,6 @@ use crate::faults;
 
 /// Purchases in one commit. A group of this size takes about 20 ms, the time the last of them waits.
 const GROUP_MAX: usize = 1_024;
-
-/// Groups for which a neighbour's commit is remembered.
-const NEIGHBOUR_GROUPS: u32 = 64;
 
 /// What the writer is asked for.
 #[derive(Debug)]
@@ -46,6 +42,7 @@ type Waiting = (Purchase, oneshot::Sender<Result<Outcome, Unavailable>>);
 /// Commits group after group until it is told to close or nobody is left to ask.
 pub(super) fn run(
     connection: &Connection,
+    turns: &mut Turns,
     jobs: &Receiver<Job>,
     process: ProcessGeneration,
     counters: &StoreCounters,
@@ -58,7 +55,6 @@ pub(super) fn run(
             return;
         }
     };
-    let mut neighbour = Neighbour::default();
     let mut group = Vec::with_capacity(GROUP_MAX);
     let mut open = true;
     while open {
@@ -66,12 +62,15 @@ pub(super) fn run(
         if group.is_empty() {
             continue;
         }
-        match commit(connection, &mut statements, &group, process) {
-            Ok((outcomes, data_version)) => {
+        let committed = {
+            let _turn = turns.take();
+            commit(connection, &mut statements, &group, process)
+        };
+        match committed {
+            Ok(outcomes) => {
                 counters.commits.inc();
                 let placed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Placed(_))).count();
                 counters.written.inc_by(u64::try_from(placed).unwrap_or(0));
-                neighbour.look(data_version);
                 sales.tell(outcomes.iter().filter_map(|outcome| match outcome {
                     Outcome::Placed(order) => Some(order.event),
                     Outcome::Replayed(_) | Outcome::Refused(_) => None,
@@ -87,35 +86,6 @@ pub(super) fn run(
                     drop(answer.send(Err(Unavailable::Failed)));
                 }
             }
-        }
-        neighbour.let_pass();
-    }
-}
-
-/// The other process that writes now, if there is one. SQLite's lock goes to whoever asks first, so a
-/// writer who asks again at once would keep it from the other for many groups.
-#[derive(Debug, Default)]
-struct Neighbour {
-    data_version: Option<i64>,
-    /// Groups for which to leave it room.
-    groups: u32,
-}
-
-impl Neighbour {
-    /// `data_version` is another number each time that somebody else has committed in between.
-    fn look(&mut self, data_version: i64) {
-        let before = self.data_version.replace(data_version);
-        self.groups = match before {
-            Some(before) if before != data_version => NEIGHBOUR_GROUPS,
-            _ => self.groups.saturating_sub(1),
-        };
-    }
-
-    /// Leaves the lock free for long enough to be found so.
-    #[expect(clippy::disallowed_methods, reason = "there is no way to learn that another process waits")]
-    fn let_pass(&self) {
-        if self.groups > 0 {
-            thread::sleep(2 * BUSY_WAIT);
         }
     }
 }
@@ -136,26 +106,24 @@ fn collect(jobs: &Receiver<Job>, group: &mut Vec<Waiting>) -> bool {
     }
 }
 
-/// All of the group in one transaction, or none of it. Also tells the `data_version` that it began with.
+/// All of the group in one transaction, or none of it.
 fn commit(
     connection: &Connection,
     statements: &mut Statements<'_>,
     group: &[Waiting],
     process: ProcessGeneration,
-) -> rusqlite::Result<(Vec<Outcome>, i64)> {
+) -> rusqlite::Result<Vec<Outcome>> {
     // The write lock comes first: what is read under it stays true until the commit.
     let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-    let data_version = statements.data_version.query_row([], |row| row.get(0))?;
     let outcomes = group.iter().map(|(purchase, _)| statements.buy(purchase, process));
     // An error drops the transaction, which takes back what it did.
     let outcomes = outcomes.collect::<rusqlite::Result<Vec<_>>>()?;
     transaction.commit()?;
-    Ok((outcomes, data_version))
+    Ok(outcomes)
 }
 
 /// The statements of a purchase, compiled once per connection.
 struct Statements<'c> {
-    data_version: Statement<'c>,
     stored: Statement<'c>,
     bought: Statement<'c>,
     left: Statement<'c>,
@@ -167,7 +135,6 @@ struct Statements<'c> {
 impl<'c> Statements<'c> {
     fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            data_version: connection.prepare("PRAGMA data_version")?,
             stored: connection.prepare(
                 "SELECT id, user, event, goods, process, created_at, digest FROM orders
                  WHERE user = ?1 AND key = ?2",
