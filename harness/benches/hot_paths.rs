@@ -30,6 +30,8 @@ use harness::{
 const ATTEMPTS: u64 = 1_000_000;
 /// Attempts of the log that is analysed.
 const LOGGED: u64 = 10_000_000;
+/// What the analysis of that log may take at most, in kB.
+const PEAK_KB_MAX: u64 = 1_000_000;
 /// Attempts of each when nothing is measured.
 const TESTED: u64 = 10_000;
 /// Failed ones in the log, per mille: none, and as many as hurt most.
@@ -104,6 +106,7 @@ fn analyse(criterion: &mut Criterion) {
     group.finish();
     let kb = peak::kb().expect("the peak of the memory must be told");
     writeln!(io::stdout(), "peak memory {kb} kB").expect("standard output must take it");
+    assert!(kb <= PEAK_KB_MAX, "the analysis took more memory than {PEAK_KB_MAX} kB");
 }
 
 /// What a run does at its end, from the log to the report.

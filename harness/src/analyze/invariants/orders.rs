@@ -161,10 +161,10 @@ fn refused_orders_not_stored(name: &'static str, ledger: &Ledger<'_>) -> Invaria
     if refused == 0 {
         return Invariant::not_checked(name, "no order was refused");
     }
-    let violations = ledger.background.orders.iter().filter_map(|order| {
-        let buy = ledger.only_buy(order).filter(|buy| is_refused(&buy.outcome))?;
-        Some(format!("order {} (user {} key {}) was refused but is stored", order.id, buy.user, buy.key))
-    });
+    let violations =
+        ledger.orders_asked_once().filter(|(_, buy)| is_refused(&buy.outcome)).map(|(order, buy)| {
+            format!("order {} (user {} key {}) was refused but is stored", order.id, buy.user, buy.key)
+        });
     Invariant::from_violations(name, violations, format!("{refused} refused, none stored"))
 }
 
@@ -174,12 +174,10 @@ fn no_unasked_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     if orders.is_empty() {
         return Invariant::not_checked(name, "the store holds no order");
     }
-    let is_asked =
-        |order: &&StoredOrder| ledger.buys_for(order).iter().any(|buy| matches_request(order, buy));
-    let violations: Vec<String> = orders
-        .iter()
-        .filter(|order| !is_asked(order))
-        .map(|StoredOrder { id, user, event, goods, key, .. }| {
+    let violations: Vec<String> = ledger
+        .orders_with_buys()
+        .filter(|(order, buys)| !buys.iter().any(|buy| matches_request(order, buy)))
+        .map(|(StoredOrder { id, user, event, goods, key, .. }, _)| {
             format!("order {id} (user {user} event {event} goods {goods} key {key}) was never asked for")
         })
         .collect();
@@ -242,8 +240,7 @@ fn limit_per_user(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
 fn one_process_per_order(name: &'static str, ledger: &Ledger<'_>) -> Invariant {
     let mut compared = 0_u64;
     let mut violations = Vec::new();
-    for order in &ledger.background.orders {
-        let Some(buy) = ledger.only_buy(order) else { continue };
+    for (order, buy) in ledger.orders_asked_once() {
         if !matches!(buy.outcome, BuyOutcome::Acknowledged { .. }) || buy.process == 0 {
             continue;
         }
