@@ -67,7 +67,7 @@ fn what_was_pushed_is_there_after_an_upgrade_a_stop_and_a_kill() {
         server.upgrade();
         server.until_process(2);
         eventually("the pid file of the new process", || (server.pid() != old).then_some(()));
-        eventually("the admin side", || (server.admin_request("GET /status").process() == 2).then_some(()));
+        server.status_of(2);
         check(&server, "an upgrade");
         server.signal(Signal::TERM);
         eventually("the end", || (!server.path(".pid").exists()).then_some(()));
@@ -202,8 +202,7 @@ fn push_until(strategy: &str, server: &Server, stop: &AtomicBool) -> u64 {
             format!("PUT /config/blacklist?delta +{}", 1_000_000 + number),
         ] {
             let (process, pushed) = eventually("an acknowledgement", || {
-                // Without a connection that moves, one may end before it is answered.
-                let answer = try_ask(server, &request)?;
+                let answer = server.try_admin_request(&request)?;
                 let pushed = answer.json()["generation"].as_u64();
                 (answer.status == 200).then(|| (answer.process(), pushed.unwrap()))
             });
@@ -233,12 +232,6 @@ fn look_until(server: &Server, stop: &AtomicBool) {
         assert!(now.0 == seen.0 || now.1 > seen.1, "{now:?} after {seen:?}: another process, another number");
         seen = now;
     }
-}
-
-fn try_ask(server: &Server, request: &str) -> Option<Answer> {
-    let mut client = Client::try_connect(server.admin).ok()?;
-    client.try_send(&server.request(request)).ok()?;
-    client.answer().ok()
 }
 
 #[test]
@@ -315,7 +308,7 @@ fn a_push_survives_an_old_process_that_dies_without_a_word() {
 
 fn try_upgrade(server: &Server) {
     // The one who is asked dies.
-    drop(try_ask(server, &format!("POST /upgrade {}", json!({ "binary": BINARY }))));
+    drop(server.try_admin_request(&format!("POST /upgrade {}", json!({ "binary": BINARY }))));
 }
 
 /// Whoever deletes the list does not mean that everybody may buy.

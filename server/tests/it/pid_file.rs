@@ -51,7 +51,7 @@ fn upgrades(server: &Server) {
     idle.get("/event/list");
     server.upgrade();
     assert_eq!(idle.get("/event/list").process(), 2);
-    eventually("the admin side", || (server.admin_request("GET /status").process() == 2).then_some(()));
+    server.status_of(2);
     assert!(server.log().contains("the pid file cannot be written"), "{}", server.log());
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     cli,
     client::{Answer, Client},
-    server::{BINARY, Server, eventually},
+    server::{BINARY, Server},
 };
 
 /// A copy of the server with a release label, in a folder of its own.
@@ -60,10 +60,7 @@ fn a_rollback_goes_back_and_the_next_one_forth() {
             assert_eq!((&new["version"], &new["process"]), (&label.into(), &process.into()), "{strategy}");
         }
         server.until_process(process);
-        let status = eventually("the new process", || {
-            let status = server.admin_request("GET /status");
-            (status.process() == process).then(|| status.json())
-        });
+        let status = server.status_of(process);
         assert_eq!(status["programs"]["own"]["path"], one.to_str().unwrap(), "{strategy}");
         assert_eq!(status["programs"]["previous"]["path"], two.to_str().unwrap(), "{strategy}");
     }

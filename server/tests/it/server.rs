@@ -243,6 +243,21 @@ impl Server {
         self.ask(&mut client, request)
     }
 
+    /// The answer, unless its connection ends before: without a connection that moves, some do as processes change.
+    pub(crate) fn try_admin_request(&self, request: &str) -> Option<Answer> {
+        let mut client = Client::try_connect(self.admin).ok()?;
+        client.try_send(&self.request(request)).ok()?;
+        client.answer().ok()
+    }
+
+    /// The status of process `generation`, once that one is asked.
+    pub(crate) fn status_of(&self, generation: u32) -> Value {
+        eventually("the status of the new process", || {
+            let answer = self.try_admin_request("GET /status")?;
+            (answer.process() == generation).then(|| answer.json())
+        })
+    }
+
     /// Sends an admin request, `METHOD PATH BODY`, on `client`.
     pub(crate) fn ask(&self, client: &mut Client, request: &str) -> Answer {
         self.send(client, request);

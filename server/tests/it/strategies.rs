@@ -87,7 +87,7 @@ fn a_signal_upgrades_to_what_lies_at_the_old_place() {
         eventually("the idle connection in the new process", || {
             (idle.get("/event/list").process() == process).then_some(())
         });
-        eventually("its pid", || (server.admin_request("GET /status").process() == process).then_some(()));
+        server.status_of(process);
     }
 }
 
@@ -106,9 +106,8 @@ fn a_process_started_by_hand_takes_over() {
         }
         // Nobody asked, so the new process is told what became of it.
         let report = eventually("the report", || {
-            let answer = server.admin_request("GET /status");
-            let report = answer.json()["taken_over"].clone();
-            (answer.process() == 2 && !report.is_null()).then_some(report)
+            let report = server.status_of(2)["taken_over"].clone();
+            (!report.is_null()).then_some(report)
         });
         assert_eq!((&report["outcome"], &report["strategy"]), (&"ok".into(), &strategy.into()), "{report}");
         assert_eq!(
