@@ -67,7 +67,7 @@ pub(super) enum End {
 /// Serves one connection whose first bytes, `front`, may have been read already.
 pub(super) async fn serve(stream: Stream, front: Bytes, side: Side, shared: Arc<Shared>) -> End {
     #[cfg(debug_assertions)]
-    let reset = reset_on_drain(&stream, side, &shared);
+    let resets = resets_on_drain(&stream, side);
     let mut cut = shared.cut.subscribe();
     let ledger = Arc::new(Ledger::default());
     let life = async {
@@ -79,7 +79,15 @@ pub(super) async fn serve(stream: Stream, front: Bytes, side: Side, shared: Arc<
     };
     #[cfg(debug_assertions)]
     let life = async {
-        tokio::select! { biased; () = reset => End::Cut, end = life => end }
+        tokio::select! {
+            biased;
+            () = about_to_leave(&shared), if resets => End::Cut,
+            end = life => match end {
+                // It saw the directive first.
+                End::Moved(_) if resets => End::Cut,
+                end => end,
+            },
+        }
     };
     let cut = async {
         // The sender lives in `shared`, so neither wait can fail.
@@ -113,19 +121,17 @@ fn drop_stream(overdue: Overdue, shared: &Shared) -> End {
     }
 }
 
-/// The fault `reset-on-drain`: over as soon as the process is about to leave, with a socket that is reset
-/// when it is closed.
+/// The fault `reset-on-drain`: a socket that is reset when it is closed, as soon as the process is about to leave.
 #[cfg(debug_assertions)]
-fn reset_on_drain(stream: &Stream, side: Side, shared: &Shared) -> impl Future<Output = ()> + use<> {
+fn resets_on_drain(stream: &Stream, side: Side) -> bool {
     let strikes = side == Side::Public && faults::strikes(faults::Fault::ResetOnDrain);
-    let armed = strikes && stream.set_zero_linger().is_ok();
-    let mut directive = shared.directive.subscribe();
-    async move {
-        if !armed {
-            std::future::pending::<()>().await;
-        }
-        _ = directive.wait_for(|directive| *directive != Directive::Serve).await;
-    }
+    strikes && stream.set_zero_linger().is_ok()
+}
+
+#[cfg(debug_assertions)]
+async fn about_to_leave(shared: &Shared) {
+    // The sender lives in `shared`, so the wait cannot fail.
+    _ = shared.directive.subscribe().wait_for(|directive| *directive != Directive::Serve).await;
 }
 
 /// What the first bytes say.

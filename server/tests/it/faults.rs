@@ -68,10 +68,22 @@ fn every_third_answer_is_broken() {
 #[test]
 fn connections_are_reset_instead_of_handed_over() {
     let server = Server::start_broken("handoff-live", "", "reset-on-drain");
-    let mut client = Client::connect(server.public);
-    assert_eq!(client.get("/health/live").process(), 1);
-    server.upgrade();
-    let error = client.try_get("/health/live").unwrap_err();
+    let mut idle = Client::connect(server.public);
+    assert_eq!(idle.get("/health/live").process(), 1);
+    let report = std::thread::scope(|scope| {
+        // Whoever asks while the upgrade begins is no luckier.
+        for _ in 0..8 {
+            let mut client = Client::connect(server.public);
+            scope.spawn(move || {
+                while let Ok(answer) = client.try_get("/health/live") {
+                    assert_eq!(answer.process(), 1);
+                }
+            });
+        }
+        server.upgrade()
+    });
+    assert_eq!(report["connections"]["handed_over"], 0, "{report}");
+    let error = idle.try_get("/health/live").unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
