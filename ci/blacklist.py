@@ -1,12 +1,13 @@
 """Measures both designs of the blacklist, each in a process of its own, and holds ours to its bars."""
 
 import pathlib
-import socket
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
+
+from swapped import free_ports
 
 BARS = [
     ("reload", "s", 0.4),
@@ -16,12 +17,6 @@ BARS = [
     ("lookup, median", "us", 0.2),
 ]
 LOOKUP_ROUNDS = 5
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def memory_mb(pid, key):
@@ -38,7 +33,7 @@ class Bench:
         self.folder = folder
         # The hash set takes about 30 times as long for one.
         self.reloads = {"packed": reloads, "obvious": max(1, reloads // 5)}
-        self.public, self.admin = free_port(), free_port()
+        self.public, self.admin = free_ports(2)
         self.settings = folder / "seckill.toml"
         self.settings.write_text(
             f'[api]\nbind = "127.0.0.1:{self.public}"\nblacklist = "{folder}/list"\n'

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+from swapped import free_ports
+
 RATE = 10_000
 CONNECTIONS = 20
 # wrk2 calibrates for its first 10 s, so an open loop has to last longer.
@@ -83,7 +85,7 @@ def main():
     rounds = int(sys.argv[3])
     # So that being stopped from outside, too, ends what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: stopped before the end"))
-    port = free_port()
+    [port] = free_ports(1)
     nginx = start_nginx(folder, port)
     try:
         generators = list(all_generators(harness, folder, f"http://127.0.0.1:{port}/", port))
@@ -184,12 +186,6 @@ def start_nginx(folder, port):
                 nginx.kill()
                 raise SystemExit(f"error: nginx did not start:\n{(folder / 'error.log').read_text()}") from None
             time.sleep(0.01)
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 def show(seen, rounds):

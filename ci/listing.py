@@ -7,13 +7,14 @@ import json
 import os
 import pathlib
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+
+from swapped import free_ports
 
 BAR = 0.9
 SECONDS = 5
@@ -45,12 +46,6 @@ http {{
   }}
 }}
 """
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def get(port):
@@ -90,7 +85,7 @@ def activities():
 
 
 def server(binaries, folder):
-    public, admin = free_port(), free_port()
+    public, admin = free_ports(2)
     subprocess.run([binaries / "examples" / "blacklist", "make", "random", folder / "list"], check=True)
     (folder / "activities").write_text(json.dumps(activities()))
     settings = folder / "seckill.toml"
@@ -125,7 +120,7 @@ def main():
         # For its workers, which are somebody else when root starts it.
         folder.chmod(0o755)
         (folder / "www" / "event" / "list").write_bytes(listing)
-        nginx_port = free_port()
+        [nginx_port] = free_ports(1)
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=nginx_port))
         nginx = started(nginx_port, folder / "nginx.log", "nginx", "-e", folder / "nginx.log", "-p", folder, "-c", folder / "nginx.conf")
         try:

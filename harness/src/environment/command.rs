@@ -4,17 +4,21 @@
 use std::{
     env,
     ffi::OsStr,
-    fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use rustix::process::{Pid, Signal};
 
-use super::{Error, External, Group, GroupWatch, Started, group::Program, log::tail};
+use super::{
+    Error, External, Group, GroupWatch, Started,
+    control::client_builder,
+    group::{Program, ended_how},
+    log::{self, tail},
+};
 use crate::{
     plan::{CommandPlan, ExternalPlan},
     tls,
@@ -22,8 +26,6 @@ use crate::{
 
 /// From SIGTERM to SIGKILL.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
-/// What the command writes, in the run's folder; the reference server's log has the same name.
-const LOG: &str = "server.log";
 
 /// The server of a command while it runs.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl CommandTarget {
     pub(super) async fn start(plan: &CommandPlan, folder: &Path) -> Result<Self, Error> {
         let plan = plan.clone();
         refuse_strangers(&plan).await?;
-        let log = folder.join(LOG);
+        let log = folder.join(log::SERVER);
         let here = env::current_dir().and_then(|here| here.canonicalize());
         let here = here.map_err(Error::file("resolve", Path::new(".")))?;
         let client = client(&plan.at)?;
@@ -119,11 +121,7 @@ fn run<T>(
     log: &Path,
     start: impl FnOnce(Program<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let file: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .map_err(Error::file("open the server's log", log))?;
+    let file = log::open(log).map_err(Error::file("open the server's log", log))?;
     let arguments = &["-c", command].map(OsStr::new);
     start(Program { path: Path::new("sh"), arguments, variables: &[], passed: Vec::new(), log: &file })
 }
@@ -146,7 +144,7 @@ async fn become_ready(
 fn stays(group: &mut Group, plan: &CommandPlan, log: &Path) -> Result<(), Error> {
     match group.leader_status() {
         None => Ok(()),
-        Some(status) => Err(no_answer(plan, super::group::ended_how(status), log)),
+        Some(status) => Err(no_answer(plan, ended_how(status), log)),
     }
 }
 
@@ -157,10 +155,9 @@ fn no_answer(plan: &CommandPlan, mut how: String, log: &Path) -> Error {
     Error::NoAnswer { command: plan.command.clone(), how, tail: tail(log), log: log.to_owned() }
 }
 
-/// Whoever asks whether the target is ready: any status will do, and no redirection leads elsewhere.
+/// Whoever asks whether the target is ready.
 fn client(at: &ExternalPlan) -> Result<Client, Error> {
-    tls::provide();
-    let mut builder = Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0);
+    let mut builder = client_builder();
     if let Some(plan) = &at.tls {
         let host = at.url.trim_start_matches("https://");
         let tls = tls::client(plan, host, &["http/1.1"]).map_err(Error::Tls)?;

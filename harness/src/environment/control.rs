@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use reqwest::{Client, Response, redirect::Policy};
+use reqwest::{Client, ClientBuilder, Response, redirect::Policy};
 use serde_json::{Value, json};
 
 use super::Error;
@@ -156,6 +156,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// A client of its own for each question; no proxy may stand between us and loopback, and no
 /// redirection may lead elsewhere.
 pub(crate) fn client() -> Result<Client, reqwest::Error> {
+    client_builder().build()
+}
+
+/// The same, before TLS is settled.
+pub(super) fn client_builder() -> ClientBuilder {
     tls::provide();
-    Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0).build()
+    Client::builder().no_proxy().redirect(Policy::none()).pool_max_idle_per_host(0)
 }

@@ -1,9 +1,21 @@
-//! What a process has written before it failed, for a message.
+//! What a process writes: one file for all of its starts, whose end goes into a message when it fails.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
+
+/// That of the server, in the run's folder.
+pub(super) const SERVER: &str = "server.log";
 
 /// How much of a log goes into a message.
 const TAIL_BYTES_MAX: usize = 2_000;
+
+/// The log at `path`, to be written on.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).append(true).open(path)
+}
 
 /// The end of a text file, from the start of a line.
 pub(super) fn tail(path: &Path) -> String {

@@ -23,7 +23,7 @@ use self::start::Start;
 use super::{
     Control, Error, Group, GroupWatch, Release, Releases, Started, Stored, build,
     contents::Contents,
-    log::tail,
+    log::{self, tail},
     manager::Manager,
     pages::Pages,
     ports,
@@ -42,8 +42,6 @@ const TOKENS_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// What a debug build of the server reads its faults from.
 const FAULTS: &str = "SECKILL_FAULTS";
-/// The server's log in the run's folder.
-const LOG: &str = "server.log";
 /// The strategy under which a service manager starts every process.
 const ACTIVATE: &str = "activate";
 /// The server's working directory in the run's folder.
@@ -110,7 +108,7 @@ impl Reference {
         let faults = (FAULTS, plan.faults.join(","));
         let manager = (plan.strategy == ACTIVATE).then(|| Manager::new(sides)).transpose();
         let manager = manager.map_err(Error::Manager)?;
-        let start = Start { program: program.clone(), faults, log: folder.join(LOG), manager };
+        let start = Start { program: program.clone(), faults, log: folder.join(log::SERVER), manager };
         let group = start.run(&program, |program| Group::start(program, &work_dir))?;
         let control = Control { api, admin, token: String::new() };
         // Each setting bounds a step of the upgrade.

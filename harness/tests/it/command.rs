@@ -6,27 +6,19 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use harness::observe::{EventOutcome, RunDir};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::scripted_target::{Act, Counts, ScriptedTarget, answer};
+use crate::{
+    patience::until,
+    scripted_target::{Act, Counts, ScriptedTarget, answer},
+};
 
 /// Where the server of this file is asked to serve.
 const SERVE_AT: &str = "HARNESS_TEST_SERVE_AT";
-/// Far longer than any of it takes; only a bug gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::yield_now();
-    }
-}
 
 /// No test of its own, but the program that the others have started: this one, once more.
 #[test]

@@ -4,25 +4,15 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use harness::observe::RunDir;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::scripted_target::{Act, Counts, ScriptedTarget, answer};
-
-/// Far longer than any of it takes; only a bug gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::yield_now();
-    }
-}
+use crate::{
+    patience::until,
+    scripted_target::{Act, Counts, ScriptedTarget, answer},
+};
 
 /// The harness under load against `url`, with an event that never ends by itself.
 fn start(folder: &Path, url: &str) -> Child {

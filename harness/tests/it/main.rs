@@ -10,6 +10,7 @@ mod interrupt;
 mod leaks;
 mod load;
 mod modes;
+mod patience;
 mod programs;
 mod reference;
 mod replay;

@@ -4,26 +4,17 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::programs::are_here;
+use crate::{patience::until_within, programs::are_here};
 
 /// Far longer than any of it takes; only a bug gets there.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PROGRAMS: [&str; 3] = ["etcd", "redis-server", "mariadbd"];
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
-}
 
 fn harness(arguments: &[&str]) -> Command {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate must lie in the project");
@@ -95,7 +86,7 @@ fn no_service_outlives_a_run_that_is_ended() {
         let mut child = harness(&["scenario", &scenario, "--quiet", "--out", &out]);
         let mut child = child.stdout(Stdio::null()).spawn().expect("the harness must start");
         let services = ["etcd", "mysql", "redis"].map(|name| run.join(name));
-        until("the fault has begun", || somebody_stands_still_in(&services[2]));
+        until_within(PATIENCE, "the fault has begun", || somebody_stands_still_in(&services[2]));
         assert!(services.iter().all(|folder| somebody_works_in(folder)));
         signal(&child, number);
         assert_eq!(child.wait().expect("it must end").code(), exit_code, "{number:?}");
@@ -103,7 +94,9 @@ fn no_service_outlives_a_run_that_is_ended() {
             assert!(!somebody_works_in(dir.path()), "{number:?}");
             assert!(services.iter().all(|folder| !folder.exists()), "their data are gone too");
         } else {
-            until("the services are gone", || !services.iter().any(|folder| somebody_works_in(folder)));
+            until_within(PATIENCE, "the services are gone", || {
+                !services.iter().any(|folder| somebody_works_in(folder))
+            });
             // The server outlives a killed harness, as ARCHITECTURE.md says.
             end_all_in(dir.path());
         }

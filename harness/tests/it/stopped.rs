@@ -10,7 +10,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -33,25 +32,16 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
 use crate::load::environment;
+use crate::patience::until;
 use crate::scripted_target::{Act, Counts, ScriptedTarget, answer};
 
 const MS: u64 = 1_000_000;
-/// Far longer than any of it takes; only a bug gets there.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// For the target's process: where to listen, and the file that says where it does.
 const LISTEN_AT: &str = "HARNESS_TEST_LISTEN_AT";
 const READY_FILE: &str = "HARNESS_TEST_READY_FILE";
 /// Attempts per second of each of the two streams.
 const RATE: f64 = 50.0;
 const GAP_NS: u64 = 20 * MS;
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        thread::park_timeout(Duration::from_millis(1));
-    }
-}
 
 /// Not a test: the process that the tests stop and kill. It serves until its standard input ends.
 #[test]

@@ -2,14 +2,14 @@
 
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
     path::{Path, PathBuf},
 };
 
-use crate::environment::{Error, group::Program, manager::Manager, settings};
+use crate::environment::{Error, group::Program, log, manager::Manager, settings};
 
 /// How the server is started.
 const ARGUMENTS: [&str; 3] = ["serve", "-c", settings::SETTINGS];
+
 /// How the server is started, the first time and after it was killed.
 #[derive(Debug)]
 pub(super) struct Start {
@@ -21,11 +21,6 @@ pub(super) struct Start {
 }
 
 impl Start {
-    fn log(&self) -> Result<File, Error> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        log.map_err(Error::file("open the server's log", &self.log))
-    }
-
     /// Has `start` start the program, as it is always started.
     pub(super) fn run<T>(
         &self,
@@ -38,7 +33,8 @@ impl Start {
             variables.extend(manager.variables());
             passed = manager.sockets().map_err(Error::Manager)?;
         }
+        let log = log::open(&self.log).map_err(Error::file("open the server's log", &self.log))?;
         let arguments = &ARGUMENTS.map(OsStr::new);
-        start(Program { path, arguments, variables: &variables, passed, log: &self.log()? })
+        start(Program { path, arguments, variables: &variables, passed, log: &log })
     }
 }

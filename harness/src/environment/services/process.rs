@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
     process::Stdio,
@@ -17,7 +17,7 @@ use crate::{
     environment::{
         Group,
         group::{Program, ended_how},
-        log::tail,
+        log::{self, tail},
         ports,
     },
     plan::{Access, Password, Service},
@@ -61,8 +61,7 @@ impl Process {
     }
 
     fn launch(&mut self) -> Result<(), Error> {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log);
-        let log = log.map_err(Error::file("open the log", &self.log))?;
+        let log = log::open(&self.log).map_err(Error::file("open the log", &self.log))?;
         let arguments: Vec<&OsStr> = self.arguments.iter().map(OsString::as_os_str).collect();
         // Never two at once in one folder: a group takes whoever works there for one of its own.
         self.group = None;
